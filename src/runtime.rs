@@ -1,35 +1,405 @@
-//! The tokio runtime that the library owns (placeholder until the `redis` branch lands).
+//! The tokio runtime that the library owns, and the two ways in which a thread waits for it.
+//!
+//! It serves network work that is shared between callers: connecting, pipelined connections, the
+//! invalidation stream. Local caches never come here, so a program that has nothing else never
+//! starts a thread.
+//!
+//! # Protocol
+//! `CURRENT` points to the slot of the running runtime, or is null. A slot is published by a single
+//! compare-and-swap after it is complete, and is never freed: old ones stay linked behind the newest,
+//! so that whoever still holds a reference may use it, and a leak checker finds them reachable.
+//! - *Fork*: a slot carries the [`fork::generation`] it was made in. A child finds another number,
+//!   ignores the slot (its threads do not exist there, its locks may be held for ever) and publishes
+//!   its own. Nothing of the old slot is locked or dropped.
+//! - *Shutdown*: takes the slot out of `CURRENT`, marks it closed, and stops its runtime. A caller
+//!   that waits in [`block_on`] looks at the mark at least every [`SLICE`].
+//! - *Exit*: there are no destructors; threads simply end with the process.
 
+use std::cell::Cell;
 use std::future::Future;
+use std::mem::MaybeUninit;
+use std::pin::pin;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
+
 use crate::error::{Error, ErrorKind, Result};
+use crate::fork;
+use crate::log::{self, Level};
+
+/// Longest wait between two looks at the interrupt check and at the shutdown mark.
+pub(crate) const SLICE: Duration = Duration::from_millis(100);
+
+/// Threads of the runtime where the environment names no number.
+const DEFAULT_WORKERS: usize = 2;
+const MAX_WORKERS: usize = 256;
+/// Threads for what blocks, which is the look-up of host names only.
+const MAX_BLOCKING_THREADS: usize = 16;
+
+static CURRENT: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
+
+struct Slot {
+    generation: u32,
+    handle: Handle,
+    /// Taken by the shutdown that stops it.
+    runtime: Mutex<Option<Runtime>>,
+    closed: AtomicBool,
+    /// The slot that was published before, only kept reachable.
+    _previous: *mut Slot,
+}
+
+thread_local! {
+    /// Larger than zero: this is a thread of the library, or runs a callback of the library.
+    static LIBRARY: Cell<u32> = const { Cell::new(0) };
+    /// What a waiting call on this thread asks from time to time.
+    static INTERRUPT: Cell<Option<fn() -> bool>> = const { Cell::new(None) };
+}
 
 /// The runtime of this process, started by the first call that needs it.
-pub(crate) fn handle() -> Result<tokio::runtime::Handle> {
-    Err(Error::new(ErrorKind::Unsupported, "no runtime yet"))
+pub(crate) fn handle() -> Result<Handle> {
+    Ok(slot()?.handle.clone())
+}
+
+/// Runs `future` as a task of the library's runtime.
+pub(crate) fn spawn<F>(future: F) -> Result<JoinHandle<F::Output>>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    Ok(slot()?.handle.spawn(future))
 }
 
 /// Runs `future` on the calling thread until it is ready or `deadline` has come.
+///
+/// The future may use the library's runtime for its timers and sockets. The thread may be inside a
+/// runtime of the program: that one is blocked meanwhile, as by any blocking call.
+///
+/// Errors: [`ErrorKind::Reentrant`] on a thread of the library, [`ErrorKind::Timeout`] at the
+/// deadline, [`ErrorKind::Interrupted`] where the check of [`interruptible`] says so,
+/// [`ErrorKind::Closed`] where the runtime is shut down meanwhile.
 pub(crate) fn block_on<F: Future>(deadline: Instant, future: F) -> Result<F::Output> {
-    let _ = (deadline, future);
-    Err(Error::new(ErrorKind::Unsupported, "no runtime yet"))
+    refuse_library_thread()?;
+    let slot = slot()?;
+    let _context = slot.handle.enter();
+    let parker = Arc::new(Parker::default());
+    let waker = Waker::from(parker.clone());
+    let mut context = Context::from_waker(&waker);
+    // Without it a future polled inside an exhausted task of the program would never get on.
+    let mut future = pin!(tokio::task::unconstrained(future));
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Ok(output);
+        }
+        loop {
+            if slot.closed.load(Ordering::Acquire) {
+                return Err(Error::new(ErrorKind::Closed, "shut down while the call was waiting"));
+            }
+            if interrupted() {
+                return Err(ErrorKind::Interrupted.into());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ErrorKind::Timeout.into());
+            }
+            if parker.park(left.min(SLICE)) {
+                break;
+            }
+        }
+    }
+}
+
+/// Refuses a blocking call from a thread of the library.
+pub(crate) fn refuse_library_thread() -> Result<()> {
+    if on_library_thread() { Err(ErrorKind::Reentrant.into()) } else { Ok(()) }
 }
 
 /// Whether this thread belongs to the library: blocking calls are refused there.
+#[inline]
 pub(crate) fn on_library_thread() -> bool {
-    false
+    LIBRARY.get() > 0
 }
 
-/// Stops the runtime; a later call starts a new one.
-pub fn shutdown(timeout: Duration) -> Result<()> {
-    let _ = timeout;
-    Ok(())
+/// Until it is dropped, blocking calls of this thread are refused as on a thread of the library.
+/// Held while a callback of the program runs that must not block.
+pub(crate) struct LibraryScope(());
+
+/// Begins a [`LibraryScope`].
+pub(crate) fn library_thread_scope() -> LibraryScope {
+    LIBRARY.set(LIBRARY.get() + 1);
+    LibraryScope(())
+}
+
+impl Drop for LibraryScope {
+    fn drop(&mut self) {
+        LIBRARY.set(LIBRARY.get() - 1);
+    }
 }
 
 /// Runs `call` so that its waits ask `check` at least every 100 ms and end with
 /// [`ErrorKind::Interrupted`] where it answers true.
 pub fn interruptible<R>(check: fn() -> bool, call: impl FnOnce() -> R) -> R {
-    let _ = check;
+    struct Restore(Option<fn() -> bool>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            INTERRUPT.set(self.0);
+        }
+    }
+    let _restore = Restore(INTERRUPT.replace(Some(check)));
     call()
+}
+
+/// Whether the interrupt check of this thread, if there is one, asks for the call to end.
+pub(crate) fn interrupted() -> bool {
+    INTERRUPT.get().is_some_and(|check| check())
+}
+
+/// Stops the runtime and waits up to `timeout` for its threads. Calls that wait end with
+/// [`ErrorKind::Closed`]; a later call starts a new runtime.
+///
+/// Errors: [`ErrorKind::Reentrant`] on a thread of the library.
+pub fn shutdown(timeout: Duration) -> Result<()> {
+    refuse_library_thread()?;
+    let pointer = CURRENT.load(Ordering::Acquire);
+    let Some(slot) = deref(pointer) else { return Ok(()) };
+    if slot.generation != fork::generation() {
+        return Ok(());
+    }
+    slot.closed.store(true, Ordering::Release);
+    let runtime = slot.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(runtime) = runtime else { return Ok(()) };
+    // Waiting is not possible inside a runtime of the program.
+    if Handle::try_current().is_ok() {
+        runtime.shutdown_background();
+    } else {
+        runtime.shutdown_timeout(timeout);
+    }
+    Ok(())
+}
+
+/// The slot of this process, made if there is none.
+fn slot() -> Result<&'static Slot> {
+    loop {
+        let pointer = CURRENT.load(Ordering::Acquire);
+        if let Some(slot) = deref(pointer)
+            && slot.generation == fork::generation()
+            && !slot.closed.load(Ordering::Acquire)
+        {
+            return Ok(slot);
+        }
+        let runtime = start()?;
+        let fresh = Box::into_raw(Box::new(Slot {
+            generation: fork::generation(),
+            handle: runtime.handle().clone(),
+            runtime: Mutex::new(Some(runtime)),
+            closed: AtomicBool::new(false),
+            _previous: pointer,
+        }));
+        let swapped = CURRENT.compare_exchange(pointer, fresh, Ordering::AcqRel, Ordering::Acquire);
+        if swapped.is_err() {
+            // Another thread was faster: its runtime stays, this one ends without being waited for.
+            // SAFETY: the exchange failed, so `fresh` was never shared and is still a whole box.
+            let lost = unsafe { Box::from_raw(fresh) };
+            if let Some(runtime) = lost.runtime.into_inner().unwrap_or_else(PoisonError::into_inner)
+            {
+                runtime.shutdown_background();
+            }
+        }
+    }
+}
+
+fn deref(pointer: *mut Slot) -> Option<&'static Slot> {
+    // SAFETY: `CURRENT` is null or comes from `Box::into_raw` of a complete slot, published by a
+    // release store; slots are never freed once they were published.
+    unsafe { pointer.as_ref() }
+}
+
+fn start() -> Result<Runtime> {
+    // Threads inherit the mask of their maker, so no signal can reach one before its own first line.
+    let _masked = SignalsBlocked::new();
+    Builder::new_multi_thread()
+        .worker_threads(workers())
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .thread_name("lc-io")
+        .on_thread_start(|| {
+            std::mem::forget(SignalsBlocked::new());
+            LIBRARY.set(1);
+        })
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Error::new(ErrorKind::NoMemory, format!("can't start the library's threads: {error}"))
+        })
+}
+
+fn workers() -> usize {
+    const NAME: &str = "LIGHTER_CACHE_WORKERS";
+    let Some(text) = std::env::var_os(NAME) else { return DEFAULT_WORKERS };
+    match text.to_str().and_then(|text| text.trim().parse().ok()) {
+        Some(workers @ 1..=MAX_WORKERS) => workers,
+        _ => {
+            log::emit(
+                Level::Warn,
+                "runtime",
+                format_args!(
+                    "{NAME} is not a number from 1 to {MAX_WORKERS}: {DEFAULT_WORKERS} taken"
+                ),
+            );
+            DEFAULT_WORKERS
+        }
+    }
+}
+
+/// All signals are blocked on this thread until it is dropped.
+struct SignalsBlocked(libc::sigset_t);
+
+impl SignalsBlocked {
+    fn new() -> Self {
+        let mut all = MaybeUninit::uninit();
+        let mut before = MaybeUninit::uninit();
+        // SAFETY: both sets are writable; `sigfillset` initialises `all` before it is read, and
+        // `pthread_sigmask` with a valid `how` can't fail and initialises `before`.
+        unsafe {
+            libc::sigfillset(all.as_mut_ptr());
+            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+            Self(before.assume_init())
+        }
+    }
+}
+
+impl Drop for SignalsBlocked {
+    fn drop(&mut self) {
+        // SAFETY: the set was initialised by `pthread_sigmask` and is only read here.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, ptr::null_mut()) };
+    }
+}
+
+/// What a thread in [`block_on`] sleeps on.
+#[derive(Default)]
+struct Parker {
+    woken: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Parker {
+    /// Sleeps up to `timeout`; true if it was woken since the last call.
+    fn park(&self, timeout: Duration) -> bool {
+        let woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut woken, _) = self
+            .wake
+            .wait_timeout_while(woken, timeout, |woken| !*woken)
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut woken)
+    }
+}
+
+impl Wake for Parker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.wake.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tests of this module share one process-wide runtime: one at a time.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+    fn alone() -> std::sync::MutexGuard<'static, ()> {
+        ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(30)
+    }
+
+    async fn nap() -> u32 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        7
+    }
+
+    #[test]
+    fn runs_a_future_and_its_tasks() {
+        let _alone = alone();
+        assert_eq!(block_on(soon(), nap()).unwrap(), 7);
+        let task = spawn(nap()).unwrap();
+        assert_eq!(block_on(soon(), task).unwrap().unwrap(), 7);
+    }
+
+    #[test]
+    fn ends_at_the_deadline() {
+        let _alone = alone();
+        let waited = block_on(Instant::now(), std::future::pending::<()>());
+        assert_eq!(waited.unwrap_err().kind(), ErrorKind::Timeout);
+    }
+
+    #[test]
+    fn works_inside_a_runtime_of_the_program() {
+        let _alone = alone();
+        let own = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let inside = own.block_on(async { block_on(soon(), nap()) });
+        assert_eq!(inside.unwrap(), 7);
+    }
+
+    #[test]
+    fn refuses_library_threads() {
+        let _alone = alone();
+        let kind = |result: Result<()>| result.map_err(|error| error.kind());
+        let refused = move || kind(block_on(soon(), std::future::ready(())));
+        let on_worker = block_on(soon(), spawn(async move { refused() }).unwrap());
+        assert_eq!(on_worker.unwrap().unwrap(), Err(ErrorKind::Reentrant));
+        let scope = library_thread_scope();
+        assert_eq!(refused(), Err(ErrorKind::Reentrant));
+        drop(scope);
+        assert_eq!(refused(), Ok(()));
+    }
+
+    #[test]
+    fn asks_the_interrupt_check() {
+        let _alone = alone();
+        let waited =
+            interruptible(|| true, || block_on(soon(), std::future::pending::<()>()).unwrap_err());
+        assert_eq!(waited.kind(), ErrorKind::Interrupted);
+        assert!(!interrupted());
+    }
+
+    #[test]
+    fn shutdown_ends_waiting_calls_and_the_next_call_starts_again() {
+        let _alone = alone();
+        let (started, wait) = std::sync::mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            block_on(soon(), async {
+                started.send(()).unwrap();
+                std::future::pending::<()>().await;
+            })
+        });
+        wait.recv().unwrap();
+        shutdown(Duration::from_secs(5)).unwrap();
+        assert_eq!(waiting.join().unwrap().unwrap_err().kind(), ErrorKind::Closed);
+        assert_eq!(block_on(soon(), nap()).unwrap(), 7);
+    }
+
+    #[test]
+    fn its_threads_block_all_signals() {
+        let _alone = alone();
+        let blocked = spawn(async {
+            let mut mask = MaybeUninit::uninit();
+            // SAFETY: asks for the current mask only, into a writable set.
+            unsafe {
+                libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), mask.as_mut_ptr());
+                libc::sigismember(mask.as_ptr(), libc::SIGINT) == 1
+            }
+        });
+        assert!(block_on(soon(), blocked.unwrap()).unwrap().unwrap());
+    }
 }
