@@ -48,13 +48,16 @@ pub struct CacheStats {
     pub dropped_writes: u64,
     /// Hybrid: L2 is bypassed, or the invalidation stream is unproven.
     pub degraded: bool,
+    /// hits / (hits + misses), 0 where there were none.
+    pub hit_rate: f64,
 }
 
 impl CacheStats {
-    /// hits / (hits + misses), 0 where there were none.
-    pub fn hit_rate(&self) -> f64 {
+    /// The same counters with the hit rate that follows from them.
+    pub(crate) fn rated(mut self) -> Self {
         let reads = self.hits + self.misses;
-        if reads == 0 { 0.0 } else { self.hits as f64 / reads as f64 }
+        self.hit_rate = if reads == 0 { 0.0 } else { self.hits as f64 / reads as f64 };
+        self
     }
 }
 
@@ -139,7 +142,7 @@ mod tests {
 
     #[test]
     fn hit_rate_of_nothing_is_zero() {
-        assert_eq!(CacheStats::default().hit_rate(), 0.0);
-        assert_eq!(CacheStats { hits: 3, misses: 1, ..Default::default() }.hit_rate(), 0.75);
+        assert_eq!(CacheStats::default().rated().hit_rate, 0.0);
+        assert_eq!(CacheStats { hits: 3, misses: 1, ..Default::default() }.rated().hit_rate, 0.75);
     }
 }

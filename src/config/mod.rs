@@ -25,6 +25,13 @@ pub struct Config {
     pub hybrid: HybridOptions,
 }
 
+impl Config {
+    /// Refuses options whose feature comes with a later version.
+    pub fn check_supported(&self) -> crate::error::Result<()> {
+        Ok(())
+    }
+}
+
 /// Options of every kind of cache.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -1,0 +1,186 @@
+//! [`AnyCache`]: one cache of whichever kind, opened by its configuration. The C and Python bindings
+//! hold nothing else.
+
+use std::mem::MaybeUninit;
+
+use crate::config::{Config, HybridOptions};
+use crate::error::{Error, ErrorKind, Result};
+use crate::hybrid::HybridCache;
+use crate::local::LocalCache;
+use crate::ops::{BlockingCache, BoxFuture, ByteCache, Kind, Remaining, Ttl};
+use crate::redis::RedisCache;
+use crate::stats::CacheStats;
+use crate::value::Value;
+
+/// A cache of any kind. A clone is another reference to the same cache.
+#[derive(Clone, Debug)]
+pub enum AnyCache {
+    /// In this process.
+    Local(LocalCache),
+    /// In Redis or Valkey.
+    Redis(RedisCache),
+    /// Local over Redis.
+    Hybrid(HybridCache),
+}
+
+/// Evaluates one expression on the cache, of whichever kind it is.
+macro_rules! each {
+    ($any:expr, $cache:ident => $call:expr) => {
+        match $any {
+            AnyCache::Local($cache) => $call,
+            AnyCache::Redis($cache) => $call,
+            AnyCache::Hybrid($cache) => $call,
+        }
+    };
+}
+
+impl AnyCache {
+    /// Opens the cache that `config` describes; blocks up to its timeouts.
+    ///
+    /// Errors: [`ErrorKind::Unsupported`] for an option of a later version, [`ErrorKind::Connect`]
+    /// or [`ErrorKind::Auth`] where a server is needed and does not answer as it should.
+    pub fn open(config: &Config) -> Result<Self> {
+        config.check_supported()?;
+        match config.kind {
+            Kind::Local => LocalCache::from_options(&config.common, &config.local).map(Self::Local),
+            Kind::Redis => RedisCache::open(&config.common, &config.redis).map(Self::Redis),
+            Kind::Hybrid => HybridCache::open(config).map(Self::Hybrid),
+        }
+    }
+
+    /// As [`AnyCache::open`], for a caller inside a tokio runtime, which the connections then use.
+    pub async fn open_async(config: &Config) -> Result<Self> {
+        config.check_supported()?;
+        match config.kind {
+            Kind::Local => LocalCache::from_options(&config.common, &config.local).map(Self::Local),
+            Kind::Redis => {
+                RedisCache::open_async(&config.common, &config.redis).await.map(Self::Redis)
+            }
+            Kind::Hybrid => HybridCache::open_async(config).await.map(Self::Hybrid),
+        }
+    }
+
+    /// A Hybrid of two open caches, of which it takes references of its own. Without `l2` it works on
+    /// `l1` alone. [`ErrorKind::Config`] where `l1` is no Local or `l2` no Redis.
+    pub fn compose(l1: &Self, l2: Option<&Self>, options: HybridOptions) -> Result<Self> {
+        let Self::Local(l1) = l1 else {
+            return Err(Error::new(ErrorKind::Config, "a Hybrid's L1 must be a Local cache"));
+        };
+        let l2 = match l2 {
+            None => None,
+            Some(Self::Redis(l2)) => Some(l2.clone()),
+            Some(_) => {
+                return Err(Error::new(ErrorKind::Config, "a Hybrid's L2 must be a Redis cache"));
+            }
+        };
+        HybridCache::with_options(l1.clone(), l2, options).map(Self::Hybrid)
+    }
+}
+
+impl BlockingCache for AnyCache {
+    fn kind(&self) -> Kind {
+        each!(self, cache => BlockingCache::kind(cache))
+    }
+    #[inline]
+    fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        each!(self, cache => cache.get(key))
+    }
+    #[inline]
+    fn get_into(&self, key: &[u8], buf: &mut [MaybeUninit<u8>]) -> Result<Option<usize>> {
+        each!(self, cache => cache.get_into(key, buf))
+    }
+    #[inline]
+    fn set(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<()> {
+        each!(self, cache => cache.set(key, value, ttl))
+    }
+    fn delete(&self, key: &[u8]) -> Result<bool> {
+        each!(self, cache => cache.delete(key))
+    }
+    fn exists(&self, key: &[u8]) -> Result<bool> {
+        each!(self, cache => cache.exists(key))
+    }
+    fn clear(&self) -> Result<()> {
+        each!(self, cache => cache.clear())
+    }
+    fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
+        each!(self, cache => cache.get_many(keys))
+    }
+    fn set_many(&self, items: &[(&[u8], &[u8])], ttl: Ttl) -> Result<()> {
+        each!(self, cache => cache.set_many(items, ttl))
+    }
+    fn delete_many(&self, keys: &[&[u8]]) -> Result<u64> {
+        each!(self, cache => cache.delete_many(keys))
+    }
+    fn ttl(&self, key: &[u8]) -> Result<Option<Remaining>> {
+        each!(self, cache => cache.ttl(key))
+    }
+    fn expire(&self, key: &[u8], ttl: Ttl) -> Result<bool> {
+        each!(self, cache => cache.expire(key, ttl))
+    }
+    fn count(&self) -> Result<u64> {
+        each!(self, cache => cache.count())
+    }
+    fn stats(&self) -> Result<CacheStats> {
+        each!(self, cache => cache.stats())
+    }
+    fn ping(&self) -> Result<()> {
+        each!(self, cache => cache.ping())
+    }
+}
+
+impl ByteCache for AnyCache {
+    fn kind(&self) -> Kind {
+        BlockingCache::kind(self)
+    }
+    fn get_bytes<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Value>>> {
+        each!(self, cache => cache.get_bytes(key))
+    }
+    fn set_bytes<'a>(
+        &'a self,
+        key: &'a [u8],
+        value: &'a [u8],
+        ttl: Ttl,
+    ) -> BoxFuture<'a, Result<()>> {
+        each!(self, cache => cache.set_bytes(key, value, ttl))
+    }
+    fn delete_bytes<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<bool>> {
+        each!(self, cache => cache.delete_bytes(key))
+    }
+    fn exists_bytes<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<bool>> {
+        each!(self, cache => cache.exists_bytes(key))
+    }
+    fn clear_bytes(&self) -> BoxFuture<'_, Result<()>> {
+        each!(self, cache => cache.clear_bytes())
+    }
+    fn get_many_bytes<'a>(
+        &'a self,
+        keys: &'a [&'a [u8]],
+    ) -> BoxFuture<'a, Result<Vec<Option<Value>>>> {
+        each!(self, cache => cache.get_many_bytes(keys))
+    }
+    fn set_many_bytes<'a>(
+        &'a self,
+        items: &'a [(&'a [u8], &'a [u8])],
+        ttl: Ttl,
+    ) -> BoxFuture<'a, Result<()>> {
+        each!(self, cache => cache.set_many_bytes(items, ttl))
+    }
+    fn delete_many_bytes<'a>(&'a self, keys: &'a [&'a [u8]]) -> BoxFuture<'a, Result<u64>> {
+        each!(self, cache => cache.delete_many_bytes(keys))
+    }
+    fn ttl_bytes<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Remaining>>> {
+        each!(self, cache => cache.ttl_bytes(key))
+    }
+    fn expire_bytes<'a>(&'a self, key: &'a [u8], ttl: Ttl) -> BoxFuture<'a, Result<bool>> {
+        each!(self, cache => cache.expire_bytes(key, ttl))
+    }
+    fn count_bytes(&self) -> BoxFuture<'_, Result<u64>> {
+        each!(self, cache => cache.count_bytes())
+    }
+    fn stats_bytes(&self) -> BoxFuture<'_, Result<CacheStats>> {
+        each!(self, cache => cache.stats_bytes())
+    }
+    fn ping_bytes(&self) -> BoxFuture<'_, Result<()>> {
+        each!(self, cache => cache.ping_bytes())
+    }
+}
