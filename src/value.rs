@@ -1,38 +1,525 @@
-//! [`Value`]: pinned, immutable, reference-counted bytes.
+//! [`Value`]: pinned, immutable, reference-counted bytes behind one thin pointer.
+//!
+//! A value is one allocation, called a block. The same block serves as an entry of the Local cache (its
+//! key is inside, so that a look-up costs one pointer less and a get pins the entry itself instead of
+//! copying it), as a value that came from the server, and as the `lc_value` of the C API.
+//!
+//! ```text
+//!  0         4         8                    12        14   15     16        20       24           32
+//!  | refs    | stamp   | value length, 30 b | key len | tag| freq | hash    | tick   | expires_at | key | value |
+//!  | u32     | u32     | + 2 flags          | u16     | u8 | u8   | low u32 | u32    | u64 ms     |
+//! ```
+//! With the flag EXTERNAL there is no key, and an [`External`] (a vector and an offset into it) stands at
+//! 32 instead of the value, so that a large reply of the server becomes a value without a copy.
+//!
+//! Memory per entry: the block takes `(32 + key + value + 8)` bytes rounded up to 16 in glibc's malloc
+//! (its own 8 bytes included), the table 9 bytes per bucket at a load of 7/16 to 7/8: about 10 to 20.
+//!
+//! # Invariants
+//! - `refs` counts the holders: a table counts as one. The block lives until it falls to 0.
+//! - Lengths, flags, hash and key never change while more than one holder exists. The value's bytes and
+//!   length change only in [`Value::overwrite`], whose caller proves that it is the only holder.
+//! - `stamp`, `tick`, `freq` and `expires_at` are atomics and belong to the cache that holds the entry.
 
-use std::mem::MaybeUninit;
+use std::alloc::{self, Layout};
+use std::fmt;
+use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::ops::Deref;
-use std::sync::Arc;
+use std::ptr::NonNull;
+use std::sync::atomic::{
+    AtomicU8, AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+    fence,
+};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::KEY_MAX;
+
+/// The header of a block; what `lc_value *` points to. Opaque outside of this file.
+#[repr(C, align(8))]
+pub(crate) struct Block {
+    refs: AtomicU32,
+    stamp: AtomicU32,
+    /// The value's length; the two highest bits are [`EXTERNAL`] and [`KEY_64K`].
+    length: u32,
+    /// The key's length less [`KEY_64K`]'s 65,536.
+    key_length: u16,
+    /// The highest byte of the hash.
+    tag: u8,
+    /// Reserved for an eviction policy.
+    freq: AtomicU8,
+    /// The low half of the hash.
+    hash: u32,
+    tick: AtomicU32,
+    expires_at: AtomicU64,
+}
+
+/// The payload of a block that owns a vector instead of bytes.
+struct External {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+const HEADER: usize = size_of::<Block>();
+const _: () = assert!(HEADER == 32);
+
+const EXTERNAL: u32 = 1 << 31;
+const KEY_64K: u32 = 1 << 30;
+const LENGTH: u32 = KEY_64K - 1;
+
+/// `expires_at` of an entry that never expires.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// More holders than this are a leak; the process is stopped before the count wraps.
+const REFS_MAX: u32 = i32::MAX as u32;
 
 /// A value read from a cache: pinned, immutable bytes that any number of holders share.
-#[derive(Clone, Debug)]
-pub struct Value(Arc<(usize, Vec<u8>)>);
+///
+/// Cloning adds a holder and copies nothing. The bytes outlive the cache that they came from.
+#[repr(transparent)]
+pub struct Value(NonNull<Block>);
+
+// SAFETY: a block is immutable but for its atomics while it is shared (see the invariants above), and the
+// count of its holders is atomic.
+unsafe impl Send for Value {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Value {}
+
+/// What the cache that holds an entry knows of it at its birth.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry<'a> {
+    pub(crate) hash: u64,
+    pub(crate) key: &'a [u8],
+    pub(crate) value: &'a [u8],
+    pub(crate) expires_at: u64,
+    pub(crate) stamp: u32,
+}
 
 impl Value {
-    /// Copies `bytes`. [`crate::ErrorKind::NoMemory`] where there is none.
+    /// Copies `bytes`. [`ErrorKind::NoMemory`] where there is none, [`ErrorKind::TooBig`] from 1 GiB on.
     pub fn copy_from(bytes: &[u8]) -> Result<Self> {
-        Self::from_vec(bytes.to_vec(), 0)
+        Self::entry(Entry { hash: 0, key: &[], value: bytes, expires_at: NEVER, stamp: 0 })
     }
 
-    /// Takes `bytes` over without a copy; the value begins at `start`.
+    /// Takes `bytes` over without a copy; the value begins at `start`, or is empty where that lies past
+    /// the end. Errors as [`Value::copy_from`].
     pub fn from_vec(bytes: Vec<u8>, start: usize) -> Result<Self> {
-        Ok(Self(Arc::new((start, bytes))))
+        let start = start.min(bytes.len());
+        let length = length_of(bytes.len() - start)?;
+        let block = allocate(external_layout())?;
+        let header = Block::new(length | EXTERNAL, 0, 0, NEVER, 0);
+        // SAFETY: the allocation has room for the header and an `External` behind it, aligned for both,
+        // and nobody else knows it yet.
+        unsafe {
+            block.write(header);
+            external_of(block).write(External { bytes, start });
+        }
+        Ok(Self(block))
+    }
+
+    /// A block with a key, as a table holds it.
+    pub(crate) fn entry(entry: Entry<'_>) -> Result<Self> {
+        let Entry { hash, key, value, expires_at, stamp } = entry;
+        if key.len() > KEY_MAX {
+            return Err(ErrorKind::TooBig.into());
+        }
+        let mut length = length_of(value.len())?;
+        if key.len() == KEY_MAX {
+            length |= KEY_64K;
+        }
+        let block = allocate(inline_layout(key.len() + value.len()))?;
+        // SAFETY: the allocation has room for the header, the key and the value in this order, none of
+        // which overlaps a fresh allocation.
+        unsafe {
+            block.write(Block::new(length, key.len() as u16, hash, expires_at, stamp));
+            let bytes = block.add(1).cast::<u8>();
+            bytes.copy_from_nonoverlapping(NonNull::from(key).cast(), key.len());
+            bytes.add(key.len()).copy_from_nonoverlapping(NonNull::from(value).cast(), value.len());
+        }
+        Ok(Self(block))
     }
 
     /// Copies the value to the front of `buf` if it fits, and returns its length.
+    #[inline]
     pub fn copy_into(&self, buf: &mut [MaybeUninit<u8>]) -> usize {
-        if let Some(front) = buf.get_mut(..self.len()) {
-            front.write_copy_of_slice(self);
+        let bytes: &[u8] = self;
+        if bytes.len() <= buf.len() {
+            // SAFETY: `buf` has room for `bytes.len()` bytes, and a `&mut` overlaps nothing else.
+            unsafe {
+                buf.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
+            };
         }
-        self.len()
+        bytes.len()
     }
+
+    /// Gives this holder away as a pointer, for C.
+    pub(crate) fn into_raw(self) -> NonNull<Block> {
+        ManuallyDrop::new(self).0
+    }
+
+    /// Takes a holder back.
+    ///
+    /// # Safety
+    /// `raw` came from [`Value::into_raw`], and each such pointer is taken back at most once.
+    pub(crate) unsafe fn from_raw(raw: NonNull<Block>) -> Self {
+        Self(raw)
+    }
+
+    /// Looks at a holder that C has.
+    ///
+    /// # Safety
+    /// `raw` came from [`Value::into_raw`] and is not taken back while the result is used.
+    pub(crate) unsafe fn borrow_raw(raw: &NonNull<Block>) -> &Self {
+        // SAFETY: `Value` is a transparent wrapper of this very pointer.
+        unsafe { &*std::ptr::from_ref(raw).cast() }
+    }
+
+    #[inline]
+    fn block(&self) -> &Block {
+        // SAFETY: `self` is a holder, so the block lives; its plain fields change only where this holder
+        // is borrowed uniquely.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// The key inside; empty where there is none.
+    #[inline]
+    pub(crate) fn key(&self) -> &[u8] {
+        let block = self.block();
+        // SAFETY: the key stands behind the header for as long as the block lives.
+        unsafe { std::slice::from_raw_parts(self.0.add(1).cast::<u8>().as_ptr(), block.key_len()) }
+    }
+
+    /// The hash that was given at birth, less its bits 32 to 56: as much as a table needs to find the
+    /// entry again within its shard.
+    #[inline]
+    pub(crate) fn hash(&self) -> u64 {
+        let block = self.block();
+        u64::from(block.tag) << 56 | u64::from(block.hash)
+    }
+
+    /// When it expires, in milliseconds of the holder's clock; [`NEVER`].
+    #[inline]
+    pub(crate) fn expires_at(&self) -> u64 {
+        self.block().expires_at.load(Relaxed)
+    }
+
+    /// Changes when it expires.
+    pub(crate) fn set_expires_at(&self, at: u64) {
+        self.block().expires_at.store(at, Relaxed);
+    }
+
+    /// The epoch in which a Hybrid knew this entry to be fresh.
+    #[inline]
+    pub(crate) fn stamp(&self) -> u32 {
+        self.block().stamp.load(Acquire)
+    }
+
+    /// Changes the epoch.
+    pub(crate) fn set_stamp(&self, stamp: u32) {
+        self.block().stamp.store(stamp, Release);
+    }
+
+    /// The tick of the expiry wheel under which the entry is registered, 0 for none.
+    #[inline]
+    pub(crate) fn tick(&self) -> u32 {
+        self.block().tick.load(Relaxed)
+    }
+
+    /// Changes the tick.
+    pub(crate) fn set_tick(&self, tick: u32) {
+        self.block().tick.store(tick, Relaxed);
+    }
+
+    /// Bytes that the block occupies, what the allocator adds included.
+    pub(crate) fn footprint(&self) -> usize {
+        let block = self.block();
+        let outside = match block.length & EXTERNAL {
+            0 => 0,
+            // SAFETY: the flag says that an `External` stands behind the header.
+            _ => unsafe { external_of(self.0).as_ref().bytes.capacity() },
+        };
+        self.layout().size() + 8 + outside
+    }
+
+    fn layout(&self) -> Layout {
+        let block = self.block();
+        match block.length & EXTERNAL {
+            0 => inline_layout(block.key_len() + block.value_len()),
+            _ => external_layout(),
+        }
+    }
+
+    /// Replaces the value in place and answers true, if this is the only holder and `value` fills the
+    /// same size of allocation. Saves an allocation where a small value is overwritten.
+    ///
+    /// # Safety
+    /// Nobody can add a holder or look at the value meanwhile: the caller has the write lock of the
+    /// table that holds this entry, and holders are added only under its locks or by other holders.
+    #[inline]
+    pub(crate) unsafe fn overwrite(&mut self, value: &[u8], expires_at: u64, stamp: u32) -> bool {
+        // Acquire: what former holders read is read before it changes.
+        if self.block().refs.load(Acquire) != 1 || self.block().length & EXTERNAL != 0 {
+            return false;
+        }
+        let key_len = self.block().key_len();
+        if value.len() > LENGTH as usize
+            || inline_layout(key_len + value.len()).size() != self.layout().size()
+        {
+            return false;
+        }
+        // SAFETY: there is one holder and `self` borrows it uniquely, the caller rules out others; the
+        // allocation is large enough for the new value because its rounded size is the same.
+        unsafe {
+            let block = self.0.as_mut();
+            block.length = block.length & KEY_64K | value.len() as u32;
+            block.stamp.store(stamp, Release);
+            block.expires_at.store(expires_at, Relaxed);
+            let target = self.0.add(1).cast::<u8>().add(key_len);
+            target.copy_from_nonoverlapping(NonNull::from(value).cast(), value.len());
+        }
+        true
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn free(&mut self) {
+        // Whatever other holders did with the block happens before it is freed.
+        fence(Acquire);
+        let layout = self.layout();
+        // SAFETY: the last holder is gone. The layout is the one of the allocation: it follows from
+        // lengths whose rounded sum never changes. An `External` is there where the flag says so.
+        unsafe {
+            if self.block().length & EXTERNAL != 0 {
+                external_of(self.0).drop_in_place();
+            }
+            alloc::dealloc(self.0.as_ptr().cast(), layout);
+        }
+    }
+}
+
+impl Block {
+    fn new(length: u32, key_length: u16, hash: u64, expires_at: u64, stamp: u32) -> Self {
+        Self {
+            refs: AtomicU32::new(1),
+            stamp: AtomicU32::new(stamp),
+            length,
+            key_length,
+            tag: (hash >> 56) as u8,
+            freq: AtomicU8::new(0),
+            hash: hash as u32,
+            tick: AtomicU32::new(0),
+            expires_at: AtomicU64::new(expires_at),
+        }
+    }
+
+    #[inline]
+    fn key_len(&self) -> usize {
+        // KEY_64K is bit 30, 65,536 is bit 16.
+        (self.length & KEY_64K) as usize >> 14 | usize::from(self.key_length)
+    }
+
+    #[inline]
+    fn value_len(&self) -> usize {
+        (self.length & LENGTH) as usize
+    }
+}
+
+fn length_of(bytes: usize) -> Result<u32> {
+    match u32::try_from(bytes) {
+        Ok(length) if length <= LENGTH => Ok(length),
+        _ => Err(Error::new(ErrorKind::TooBig, "a value can't have 1 GiB or more")),
+    }
+}
+
+/// The allocation for `payload` bytes behind the header, rounded up to what glibc's malloc would take
+/// anyway (a multiple of 16 less 8), so that values of slightly different length can replace each other.
+#[inline]
+fn inline_layout(payload: usize) -> Layout {
+    let size = ((HEADER + payload + 8).next_multiple_of(16)) - 8;
+    // SAFETY: 8 is a power of two; key and value are far below `isize::MAX`.
+    unsafe { Layout::from_size_align_unchecked(size, align_of::<Block>()) }
+}
+
+fn external_layout() -> Layout {
+    const { assert!(align_of::<External>() <= align_of::<Block>()) };
+    // SAFETY: 8 is a power of two, and the size is a small constant.
+    unsafe {
+        Layout::from_size_align_unchecked(HEADER + size_of::<External>(), align_of::<Block>())
+    }
+}
+
+fn allocate(layout: Layout) -> Result<NonNull<Block>> {
+    // SAFETY: every layout here has the header in it, so its size is not 0.
+    let block = unsafe { alloc::alloc(layout) };
+    NonNull::new(block.cast())
+        .ok_or_else(|| Error::new(ErrorKind::NoMemory, "no memory for a key or a value"))
+}
+
+/// Where the `External` of a block stands.
+///
+/// # Safety
+/// `block` is an allocation of [`external_layout`].
+unsafe fn external_of(block: NonNull<Block>) -> NonNull<External> {
+    // SAFETY: the allocation has room for the header and an `External`.
+    unsafe { block.add(1).cast() }
 }
 
 impl Deref for Value {
     type Target = [u8];
+
+    #[inline]
     fn deref(&self) -> &[u8] {
-        &self.0.1[self.0.0..]
+        let block = self.block();
+        // SAFETY: the value stands behind the key, or in the vector of the `External`; both live and
+        // stay as they are as long as `self` is borrowed.
+        unsafe {
+            if block.length & EXTERNAL != 0 {
+                let external = external_of(self.0).as_ref();
+                return external.bytes.get_unchecked(external.start..);
+            }
+            let start = self.0.add(1).cast::<u8>().add(block.key_len());
+            std::slice::from_raw_parts(start.as_ptr(), block.value_len())
+        }
+    }
+}
+
+impl AsRef<[u8]> for Value {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Clone for Value {
+    #[inline]
+    fn clone(&self) -> Self {
+        // Relaxed: a new holder comes from a holder, which keeps the block alive.
+        if self.block().refs.fetch_add(1, Relaxed) > REFS_MAX {
+            std::process::abort();
+        }
+        Self(self.0)
+    }
+}
+
+impl Drop for Value {
+    #[inline]
+    fn drop(&mut self) {
+        if self.block().refs.fetch_sub(1, Release) == 1 {
+            self.free();
+        }
+    }
+}
+
+/// Shows the length; the bytes may be secret.
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Value({} bytes)", self.len())
+    }
+}
+
+const _: () = assert!(mem::size_of::<Option<Value>>() == mem::size_of::<usize>());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(key: &[u8], value: &[u8]) -> Value {
+        Value::entry(Entry { hash: u64::MAX - 7, key, value, expires_at: 5, stamp: 9 }).unwrap()
+    }
+
+    #[test]
+    fn copies_and_takes_over() {
+        for bytes in [&b""[..], b"x", b"\0\xff\r\n", &[7; 100_000]] {
+            assert_eq!(&*Value::copy_from(bytes).unwrap(), bytes);
+            assert_eq!(&*Value::from_vec(bytes.to_vec(), 0).unwrap(), bytes);
+            let mut long = b"header".to_vec();
+            long.extend_from_slice(bytes);
+            let address = long[6..].as_ptr();
+            let value = Value::from_vec(long, 6).unwrap();
+            assert_eq!(&*value, bytes);
+            assert_eq!(value.as_ptr(), address, "taken over, not copied");
+        }
+        assert_eq!(&*Value::from_vec(vec![1, 2], 3).unwrap(), b"");
+    }
+
+    #[test]
+    fn keys_of_every_length() {
+        for len in [1, 2, 15, 16, 255, 65_535, 65_536] {
+            let key: Vec<u8> = (0..len).map(|i| i as u8).collect();
+            let value = entry(&key, b"value");
+            assert_eq!(value.key(), key);
+            assert_eq!(&*value, b"value");
+            assert_eq!(value.hash(), 0xff << 56 | (u64::from(u32::MAX) - 7));
+            assert_eq!((value.expires_at(), value.stamp(), value.tick()), (5, 9, 0));
+        }
+        let long = vec![0; KEY_MAX + 1];
+        let entry = Entry { hash: 0, key: &long, value: b"", expires_at: NEVER, stamp: 0 };
+        assert_eq!(Value::entry(entry).unwrap_err().kind(), ErrorKind::TooBig);
+    }
+
+    #[test]
+    fn holders_share_and_outlive() {
+        let first = entry(b"key", b"shared");
+        let second = first.clone();
+        assert_eq!(first.as_ptr(), second.as_ptr());
+        drop(first);
+        assert_eq!(&*second, b"shared");
+        let raw = second.into_raw();
+        // SAFETY: `raw` is a holder until the next line but one.
+        assert_eq!(&**unsafe { Value::borrow_raw(&raw) }, b"shared");
+        // SAFETY: taken back once.
+        assert_eq!(&*unsafe { Value::from_raw(raw) }, b"shared");
+    }
+
+    #[test]
+    fn holders_in_many_threads() {
+        let value = Value::from_vec(vec![3; 5000], 8).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..5000 {
+                        let other = value.clone();
+                        assert_eq!(other.len(), 4992);
+                    }
+                });
+            }
+        });
+        assert_eq!(value.block().refs.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn overwrites_only_alone_and_in_the_same_size() {
+        let mut value = entry(b"key", b"0123456789");
+        // SAFETY: no other thread knows the block.
+        unsafe {
+            assert!(value.overwrite(b"abcdefghij", 7, 1));
+            assert_eq!(&*value, b"abcdefghij");
+            assert!(value.overwrite(b"abcdefghijk", 7, 1));
+            assert_eq!((&*value, value.key()), (&b"abcdefghijk"[..], &b"key"[..]));
+            assert_eq!((value.expires_at(), value.stamp()), (7, 1));
+            assert!(!value.overwrite(&[0; 100], 8, 2));
+            let pin = value.clone();
+            assert!(!value.overwrite(b"0123456789", 8, 2));
+            assert_eq!(&*pin, b"abcdefghijk");
+            let mut external = Value::from_vec(b"0123456789".to_vec(), 0).unwrap();
+            assert!(!external.overwrite(b"0123456789", 8, 2));
+        }
+    }
+
+    #[test]
+    fn debug_hides_the_bytes() {
+        let text = format!("{:?}", entry(b"key", b"secret"));
+        assert_eq!(text, "Value(6 bytes)");
+    }
+
+    #[test]
+    fn copies_into_only_what_fits() {
+        let value = entry(b"key", b"abc");
+        let mut buf = [MaybeUninit::new(b'.'); 4];
+        assert_eq!(value.copy_into(&mut buf[..2]), 3);
+        // SAFETY: the whole buffer was initialised.
+        assert_eq!(unsafe { buf[0].assume_init() }, b'.');
+        assert_eq!(value.copy_into(&mut buf), 3);
+        // SAFETY: as above.
+        assert_eq!(buf.map(|byte| unsafe { byte.assume_init() }), *b"abc.");
     }
 }
