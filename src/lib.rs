@@ -5,7 +5,8 @@
 mod cache;
 mod clock;
 pub mod config;
-mod envelope;
+#[doc(hidden)]
+pub mod envelope;
 mod error;
 mod fork;
 mod hybrid;
