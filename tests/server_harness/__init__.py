@@ -1,0 +1,11 @@
+"""Real Redis and Valkey servers for the tests; `tests/servers.py` is the way in.
+
+    binaries      finds or fetches the server programs into `.deps/`
+    resp          a few lines of RESP, so that no client program is needed
+    nodes         one server process: its port, start, readiness, signals, end
+    certificates  a CA and the certificates of the TLS tests, good and bad
+    tls_proxy     TLS in front of a server that was built without it
+    topologies    what `single`, `tls`, `cluster` ... are made of
+
+Only the standard library is used (Python 3.11 or newer).
+"""
