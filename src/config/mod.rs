@@ -1,13 +1,36 @@
-//! Configuration: one schema of options, parsed from a URL, from name and value, or from the
-//! environment into the typed structures below ("parse, don't validate": whoever holds a [`Config`]
-//! need not check it again).
+//! Configuration: one schema of options, parsed from a URL, from names and values, or from the
+//! environment into the typed structures of `options` ("parse, don't validate": whoever holds a
+//! [`Config`] need not check it again). The user's page is `docs/configuration.md`.
+//!
+//! `schema` defines the options, `value` and `units` read their text, `url` takes a URL apart,
+//! `settings` holds what was given and finds contradictions, `docs` writes the page. Opening a cache
+//! with a [`Config`] is left to `cache`.
 
+#[doc(hidden)]
+pub mod docs;
+mod nearest;
+mod options;
+#[doc(hidden)]
+pub mod schema;
+mod settings;
+mod units;
+mod url;
+mod value;
+
+use std::env::VarError;
 use std::fmt;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::key::VALUE_MAX;
+pub use options::{
+    CommonOptions, Endpoint, HostPort, HybridOptions, Invalidation, L1Alone, LocalOptions,
+    RedisOptions, Secret, TlsOptions, Wire,
+};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::log::{Level, emit};
 use crate::ops::Kind;
+use settings::Settings;
+use url::Url;
 
 /// A complete, checked configuration of one cache.
 #[derive(Clone, Debug)]
@@ -23,240 +46,166 @@ pub struct Config {
     pub redis: RedisOptions,
     /// Options of the Hybrid. Meaningless elsewhere.
     pub hybrid: HybridOptions,
+    settings: Settings,
 }
 
 impl Config {
-    /// Refuses options whose feature comes with a later version.
-    pub fn check_supported(&self) -> crate::error::Result<()> {
+    /// The configuration of `url`.
+    ///
+    /// [`ErrorKind::Config`] for an unknown scheme or option, a value that is malformed or out of
+    /// range, or a contradiction; the message names the option and the nearest valid one.
+    pub fn parse(url: &str) -> Result<Self> {
+        ConfigBuilder::new(Some(url)).build()
+    }
+
+    /// The configuration of the environment: the URL in `LIGHTER_CACHE_URL`, else a Hybrid over the
+    /// server in `REDIS_URL`, else a Local cache, with one warning to the log.
+    pub fn from_env() -> Result<Self> {
+        ConfigBuilder::new(None).build()
+    }
+
+    /// The options of a Hybrid that is composed of two open caches, as a query string such as
+    /// `watchdog=2s&l2_timeout=100ms`. Errors as [`Config::parse`] and [`Config::check_supported`].
+    pub fn hybrid_options(query: &str) -> Result<HybridOptions> {
+        if query.chars().any(char::is_control) {
+            return Err(Error::new(ErrorKind::Config, "the options hold a control character"));
+        }
+        let mut settings = Settings::new(Kind::Hybrid);
+        for (name, value) in url::options(query, false)? {
+            settings.add(&name, value.expose())?;
+        }
+        settings.check_composed()?;
+        settings.check(None, false)?;
+        refuse_unsupported(&settings)?;
+        Ok(HybridOptions::of(&settings))
+    }
+
+    /// The option whose feature comes with a later version, if one was given.
+    pub fn unsupported(&self) -> Option<String> {
+        self.settings.unsupported()
+    }
+
+    /// [`ErrorKind::Unsupported`] where an option's feature comes with a later version.
+    pub fn check_supported(&self) -> Result<()> {
+        refuse_unsupported(&self.settings)
+    }
+}
+
+fn refuse_unsupported(settings: &Settings) -> Result<()> {
+    match settings.unsupported() {
+        None => Ok(()),
+        Some(name) => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "option `{name}` comes with a later version of the library; this one can't open a cache with it"
+            ),
+        )),
+    }
+}
+
+/// A configuration in the making: a URL, and options by name that override the URL's.
+#[derive(Clone)]
+pub struct ConfigBuilder {
+    url: Option<Secret>,
+    options: Vec<(String, Secret)>,
+}
+
+impl ConfigBuilder {
+    /// Starts from `url`, or from the environment as [`Config::from_env`] does. The URL is judged by
+    /// [`ConfigBuilder::build`].
+    pub fn new(url: Option<&str>) -> Self {
+        Self { url: url.map(Secret::new), options: Vec::new() }
+    }
+
+    /// Sets the option `name`, as it is called in a URL, to `value`, written as there (without
+    /// percent-encoding). It overrides the URL's and an earlier one.
+    ///
+    /// [`ErrorKind::Config`] where no kind of cache has such an option or it can't have such a value;
+    /// then nothing is set. Whether this cache has it is judged by [`ConfigBuilder::build`].
+    pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        let kinds = [Kind::Local, Kind::Redis, Kind::Hybrid];
+        let row = kinds.into_iter().find_map(|kind| schema::find(name, kind));
+        let row = row.ok_or_else(|| settings::unknown(name, None))?;
+        row.parse(value).map_err(|why| settings::option_error(name, &why))?;
+        self.options.retain(|(known, _)| known != name);
+        self.options.push((name.to_owned(), Secret::new(value)));
         Ok(())
     }
-}
 
-/// Options of every kind of cache.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct CommonOptions {
-    /// Name in metrics and logs.
-    pub name: Option<String>,
-    /// TTL where a call names none.
-    pub default_ttl: Option<Duration>,
-    /// Largest value, in bytes.
-    pub max_value_bytes: usize,
-}
-
-/// Options of the Local cache.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct LocalOptions {
-    /// Number of shards, a power of two; `None` chooses from the processors.
-    pub shards: Option<usize>,
-    /// How often expired entries are freed.
-    pub sweep_interval: Duration,
-}
-
-/// Where the server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// One server by TCP.
-    Tcp(HostPort),
-    /// One server by a unix socket.
-    Unix(PathBuf),
-    /// Some nodes of a Cluster.
-    Cluster(Vec<HostPort>),
-    /// Some Sentinels and the name of the service that they watch.
-    Sentinel {
-        /// The Sentinels.
-        sentinels: Vec<HostPort>,
-        /// The master's name.
-        service: String,
-    },
-}
-
-/// A host name or address, and a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPort {
-    /// Host name, IPv4 or IPv6 address (without brackets).
-    pub host: String,
-    /// Port.
-    pub port: u16,
-}
-
-impl fmt::Display for HostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
+    /// The configuration. Errors as [`Config::parse`].
+    pub fn build(&self) -> Result<Config> {
+        match &self.url {
+            Some(url) => self.assemble(url::parse(url.expose())?),
+            None => {
+                let (variable, url) = url_of_environment()?;
+                let config = url::parse(&url).and_then(|url| self.assemble(url));
+                config.map_err(|error| {
+                    Error::new(error.kind(), format!("{variable}: {}", error.message()))
+                })
+            }
         }
     }
-}
 
-/// A password or key: it never shows itself in `Debug`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a secret.
-    pub fn new(secret: impl Into<String>) -> Self {
-        Self(secret.into())
-    }
-
-    /// The secret itself, for the handshake only.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-/// TLS of the connections to the server.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct TlsOptions {
-    /// File of CA certificates (PEM) instead of the built-in roots.
-    pub ca: Option<PathBuf>,
-    /// File of the client's certificate chain (PEM).
-    pub cert: Option<PathBuf>,
-    /// File of the client's private key (PEM).
-    pub key: Option<PathBuf>,
-    /// Accept any certificate for any name. Warned about at each open.
-    pub insecure: bool,
-}
-
-/// How values are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wire {
-    /// In the envelope of `docs/wire-format.md`; raw values of other clients are read too.
-    Envelope,
-    /// As they are, and read as they are.
-    Raw,
-}
-
-/// Options of the Redis cache.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct RedisOptions {
-    /// Where the server is.
-    pub endpoint: Endpoint,
-    /// Keys are stored as `PREFIX:KEY`; empty only with [`Wire::Raw`].
-    pub prefix: String,
-    /// RESP version to ask for, 2 or 3.
-    pub protocol: u8,
-    /// Bound of one round trip.
-    pub timeout: Duration,
-    /// Bound of connecting, TLS and handshake included.
-    pub connect_timeout: Duration,
-    /// How often an idempotent read is repeated within its deadline.
-    pub retries: u32,
-    /// Longest wait between two attempts to reconnect.
-    pub max_backoff: Duration,
-    /// Most direct connections that are kept; `None` chooses from the processors.
-    pub connections: Option<usize>,
-    /// Idle time before TCP keepalive probes; `None` for none.
-    pub tcp_keepalive: Option<Duration>,
-    /// CLIENT SETNAME.
-    pub client_name: Option<String>,
-    /// Database number.
-    pub db: u32,
-    /// ACL user.
-    pub username: Option<String>,
-    /// Password.
-    pub password: Option<Secret>,
-    /// TLS, where asked for.
-    pub tls: Option<TlsOptions>,
-    /// How values are written.
-    pub wire: Wire,
-}
-
-/// How a Hybrid hears of other processes' writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Invalidation {
-    /// Server-assisted: CLIENT TRACKING BCAST.
-    Tracking,
-    /// Not at all: L1 may be stale to the end of its TTL.
-    None,
-}
-
-/// What a Hybrid answers from L1 while L2 is away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum L1Alone {
-    /// Serve entries to the end of their TTL.
-    Stale,
-    /// Read as a miss.
-    Miss,
-}
-
-/// Options of the Hybrid cache.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct HybridOptions {
-    /// The invalidation channel.
-    pub invalidation: Invalidation,
-    /// How often the channel is proven; L1 is trusted no longer than this past the last proof.
-    pub watchdog: Duration,
-    /// Bound of each leg to L2.
-    pub l2_timeout: Duration,
-    /// Opening fails where L2 is not reachable.
-    pub require_l2: bool,
-    /// What L1 answers while L2 is away.
-    pub l1_alone: L1Alone,
-    /// Failures in a row that open the breaker.
-    pub breaker_failures: u32,
-    /// Time between two probes while the breaker is open.
-    pub breaker_open: Duration,
-    /// Longest time that a value of L2 is kept in L1.
-    pub l1_max_ttl: Option<Duration>,
-}
-
-impl Default for CommonOptions {
-    fn default() -> Self {
-        Self { name: None, default_ttl: None, max_value_bytes: VALUE_MAX }
-    }
-}
-
-impl Default for LocalOptions {
-    fn default() -> Self {
-        Self { shards: None, sweep_interval: Duration::from_secs(1) }
-    }
-}
-
-impl Default for RedisOptions {
-    fn default() -> Self {
-        Self {
-            endpoint: Endpoint::Tcp(HostPort { host: "localhost".into(), port: 6379 }),
-            prefix: "lc".into(),
-            protocol: 3,
-            timeout: Duration::from_secs(1),
-            connect_timeout: Duration::from_secs(1),
-            retries: 1,
-            max_backoff: Duration::from_secs(2),
-            connections: None,
-            tcp_keepalive: Some(Duration::from_secs(30)),
-            client_name: None,
-            db: 0,
-            username: None,
-            password: None,
-            tls: None,
-            wire: Wire::Envelope,
+    fn assemble(&self, url: Url) -> Result<Config> {
+        let mut settings = Settings::new(url.kind);
+        for (name, value) in &url.options {
+            settings.add(name, value.expose())?;
         }
+        let parts = [("username", &url.username), ("password", &url.password)];
+        for (name, secret) in parts {
+            if let Some(secret) = secret {
+                settings.agree(name, secret.expose())?;
+            }
+        }
+        if let Some(db) = &url.db {
+            settings.agree("db", db)?;
+        }
+        for (name, value) in &self.options {
+            settings.replace(name, value.expose())?;
+        }
+        settings.check(url.endpoint.as_ref(), url.tls)?;
+        let endpoint = url.endpoint.unwrap_or_default();
+        Ok(Config {
+            kind: url.kind,
+            common: CommonOptions::of(&settings),
+            local: LocalOptions::of(&settings),
+            redis: RedisOptions::of(&settings, endpoint, url.tls),
+            hybrid: HybridOptions::of(&settings),
+            settings,
+        })
     }
 }
 
-impl Default for HybridOptions {
-    fn default() -> Self {
-        Self {
-            invalidation: Invalidation::Tracking,
-            watchdog: Duration::from_secs(1),
-            l2_timeout: Duration::from_millis(250),
-            require_l2: false,
-            l1_alone: L1Alone::Stale,
-            breaker_failures: 5,
-            breaker_open: Duration::from_millis(500),
-            l1_max_ttl: None,
+impl fmt::Debug for ConfigBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfigBuilder").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// The URL that the environment asks for, and the variable that it is from.
+fn url_of_environment() -> Result<(&'static str, String)> {
+    if let Some(url) = variable("LIGHTER_CACHE_URL")? {
+        return Ok(("LIGHTER_CACHE_URL", url));
+    }
+    if let Some(url) = variable("REDIS_URL")? {
+        return Ok(("REDIS_URL", format!("hybrid+{url}")));
+    }
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if !WARNED.swap(true, Ordering::Relaxed) {
+        let message = "neither LIGHTER_CACHE_URL nor REDIS_URL is set: the cache is Local, of this process alone";
+        emit(Level::Warn, "config", format_args!("{message}"));
+    }
+    Ok(("LIGHTER_CACHE_URL", "local:".into()))
+}
+
+/// A variable of the environment; an empty one is not set.
+fn variable(name: &'static str) -> Result<Option<String>> {
+    match std::env::var(name) {
+        Ok(text) if text.is_empty() => Ok(None),
+        Ok(text) => Ok(Some(text)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => {
+            Err(Error::new(ErrorKind::Config, format!("{name} is no UTF-8")))
         }
     }
 }

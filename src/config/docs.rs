@@ -1,0 +1,1 @@
+//! The page `docs/configuration.md`.
