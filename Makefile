@@ -1,0 +1,152 @@
+# lighter_cache: `make help` lists the targets. Each can be the first one run on a fresh clone with Rust, a C and C++
+# compiler and Python >= 3.11; what else it needs goes into .venv/ and .deps/ in the tree, with one line that says so.
+
+PREFIX       ?= /usr/local
+LIBDIR       ?= $(PREFIX)/lib
+INCLUDEDIR   ?= $(PREFIX)/include
+PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
+CMAKEDIR     ?= $(LIBDIR)/cmake/lighter_cache
+DESTDIR      ?=
+PYTHON       ?= python3
+CARGO        ?= cargo
+INSTALL      ?= install
+
+VERSION   := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version *= *"\(.*\)"/\1/p' Cargo.toml)
+SOVERSION := $(shell sed -n 's/^const SOVERSION: u32 = \([0-9]*\);/\1/p' build.rs)
+CBINDGEN_VERSION := 0.29.4
+
+TARGET   := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+SHARED   := $(TARGET)/release/liblighter_cache.so
+STATIC   := $(TARGET)/release/liblighter_cache.a
+HEADER   := include/lighter_cache.h
+CPPHEADER := bindings/cpp/include/lighter_cache.hpp
+VENV     := .venv
+VPYTHON  := $(VENV)/bin/python
+CBINDGEN := .deps/cbindgen/bin/cbindgen
+SONAME   := liblighter_cache.so.$(SOVERSION)
+SOFILE   := liblighter_cache.so.$(VERSION)
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.PHONY: all library demo test test-rust test-c test-cpp test-python test-install header check-header check-exports \
+	install uninstall wheel lint fmt bench-quick servers clean help
+
+all: library ## Build the C library, shared and static (the default)
+	@echo "built $(SHARED) and $(STATIC); the headers are $(HEADER) and $(CPPHEADER)"
+
+library:
+	$(CARGO) build --release --lib --locked
+
+demo: library python-module servers ## See the product at work on real input, with progress and a table at the end
+	$(VPYTHON) demo/demo.py --library $(TARGET)/release
+
+# --- tests
+
+test: check-header check-exports test-rust test-c test-cpp test-python test-install ## All tests, on real servers
+
+test-rust: servers ## Tests of the Rust core
+	$(CARGO) test --locked
+
+test-c: library servers ## Tests of the C API, the header in every dialect, the C examples
+	$(PYTHON) tests/run_native.py c --library $(TARGET)/release
+
+test-cpp: library servers ## Tests of the C++ wrapper and its examples
+	$(PYTHON) tests/run_native.py cpp --library $(TARGET)/release
+
+test-python: python-module servers ## Tests of the Python package, the wire format and the test servers
+	$(VPYTHON) -m pytest -q $(wildcard bindings/python/tests tests/python)
+
+test-install: library $(VENV)/.tools ## Install into an empty folder, build against it by pkg-config and CMake, uninstall
+	$(PYTHON) tests/run_install.py
+
+check-exports: library ## The library exports what tests/exports.txt lists, and nothing else
+	@nm -D --defined-only $(SHARED) | awk '{print $$3}' | LC_ALL=C sort > $(TARGET)/exports.txt
+	@diff -u tests/exports.txt $(TARGET)/exports.txt && echo "exports as in tests/exports.txt" || { \
+	  echo "The exported functions changed. If that is meant: cp $(TARGET)/exports.txt tests/exports.txt" >&2; exit 1; }
+
+# --- header
+
+header: $(CBINDGEN) ## Write include/lighter_cache.h from src/ffi/
+	@mkdir -p include
+	$(CBINDGEN) --quiet --config cbindgen.toml --output $(HEADER) src/ffi/mod.rs
+
+check-header: $(CBINDGEN) ## The committed header is what src/ffi/ says
+	@mkdir -p $(TARGET)
+	@$(CBINDGEN) --quiet --config cbindgen.toml --output $(TARGET)/lighter_cache.h src/ffi/mod.rs
+	@diff -u $(HEADER) $(TARGET)/lighter_cache.h && echo "$(HEADER) is up to date" || { \
+	  echo "$(HEADER) is not what src/ffi/ says. To mend it: make header" >&2; exit 1; }
+
+$(CBINDGEN):
+	@echo "installing cbindgen $(CBINDGEN_VERSION) into .deps/cbindgen with cargo (once, a minute or two)"
+	$(CARGO) install --quiet --locked --root .deps/cbindgen cbindgen --version $(CBINDGEN_VERSION)
+
+# --- install
+
+install: library ## Install into PREFIX (/usr/local); also DESTDIR, LIBDIR, INCLUDEDIR, PKGCONFIGDIR, CMAKEDIR
+	$(INSTALL) -d "$(DESTDIR)$(LIBDIR)" "$(DESTDIR)$(INCLUDEDIR)" "$(DESTDIR)$(PKGCONFIGDIR)" "$(DESTDIR)$(CMAKEDIR)"
+	$(INSTALL) -m 755 $(SHARED) "$(DESTDIR)$(LIBDIR)/$(SOFILE)"
+	ln -sf $(SOFILE) "$(DESTDIR)$(LIBDIR)/$(SONAME)"
+	ln -sf $(SONAME) "$(DESTDIR)$(LIBDIR)/liblighter_cache.so"
+	$(INSTALL) -m 644 $(STATIC) "$(DESTDIR)$(LIBDIR)/liblighter_cache.a"
+	$(INSTALL) -m 644 $(HEADER) $(CPPHEADER) "$(DESTDIR)$(INCLUDEDIR)/"
+	$(FILL) bindings/c/lighter_cache.pc.in > "$(DESTDIR)$(PKGCONFIGDIR)/lighter_cache.pc"
+	$(FILL) bindings/c/lighter_cache-config.cmake.in > "$(DESTDIR)$(CMAKEDIR)/lighter_cache-config.cmake"
+	$(FILL) bindings/c/lighter_cache-config-version.cmake.in > "$(DESTDIR)$(CMAKEDIR)/lighter_cache-config-version.cmake"
+
+# What the static library needs of the system, as `rustc --print native-static-libs` says.
+PRIVATE_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
+# Paths are written relative to PREFIX or to the file itself, so that an installed tree can be moved.
+here = $(shell $(PYTHON) -c 'import os, sys; print(os.path.relpath(sys.argv[1], sys.argv[2]))' "$(1)" "$(2)")
+FILL = sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(LIBDIR))|g' \
+	-e 's|@INCLUDEDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(INCLUDEDIR))|g' -e 's|@VERSION@|$(VERSION)|g' \
+	-e 's|@LIBDIR_HERE@|$(call here,$(LIBDIR),$(CMAKEDIR))|g' -e 's|@INCLUDEDIR_HERE@|$(call here,$(INCLUDEDIR),$(CMAKEDIR))|g' \
+	-e 's|@SOFILE@|$(SOFILE)|g' -e 's|@SONAME@|$(SONAME)|g' -e 's|@PRIVATE_LIBS@|$(PRIVATE_LIBS)|g'
+
+uninstall: ## Remove what install put there (give it the same variables)
+	rm -f "$(DESTDIR)$(LIBDIR)/$(SOFILE)" "$(DESTDIR)$(LIBDIR)/$(SONAME)" "$(DESTDIR)$(LIBDIR)/liblighter_cache.so" \
+	  "$(DESTDIR)$(LIBDIR)/liblighter_cache.a" "$(DESTDIR)$(INCLUDEDIR)/lighter_cache.h" \
+	  "$(DESTDIR)$(INCLUDEDIR)/lighter_cache.hpp" "$(DESTDIR)$(PKGCONFIGDIR)/lighter_cache.pc" \
+	  "$(DESTDIR)$(CMAKEDIR)/lighter_cache-config.cmake" "$(DESTDIR)$(CMAKEDIR)/lighter_cache-config-version.cmake"
+	-rmdir "$(DESTDIR)$(CMAKEDIR)" 2>/dev/null
+
+# --- Python
+
+wheel: $(VENV)/.tools ## Build the Python wheel into dist/
+	$(VENV)/bin/maturin build --release --locked --manifest-path bindings/python/Cargo.toml --out dist
+
+.PHONY: python-module
+python-module: $(VENV)/.tools
+	VIRTUAL_ENV=$(abspath $(VENV)) $(VENV)/bin/maturin develop --quiet --release --locked --manifest-path bindings/python/Cargo.toml
+
+$(VENV)/.tools: tests/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed (set PYTHON=...), this is " + sys.version.split()[0])'
+	@echo "making a virtual environment in $(VENV)/ with the tools of tests/requirements.txt"
+	@test -x $(VPYTHON) || $(PYTHON) -m venv $(VENV)
+	@$(VPYTHON) -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+# --- servers, style, the rest
+
+servers:
+	@$(PYTHON) tests/servers.py fetch
+
+lint: $(VENV)/.tools check-header ## Formatting, clippy, header, Python style, stubs
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(VENV)/bin/ruff check --quiet .
+	$(VENV)/bin/ruff format --check --quiet .
+
+fmt: $(VENV)/.tools ## Format Rust and Python
+	$(CARGO) fmt --all
+	$(VENV)/bin/ruff format --quiet .
+
+bench-quick: library servers ## A quick look at the ratios (minutes)
+	bash benches/quick.sh
+
+clean: ## Remove what was built; .venv/ and .deps/ stay
+	$(CARGO) clean
+	rm -rf dist build
+
+help: ## This list
+	@echo "make TARGET; the targets are:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
