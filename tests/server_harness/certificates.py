@@ -49,10 +49,9 @@ def make(folder):
     folder.mkdir()
     paths = {}
     for ca in ("ca", "otherca"):
-        _openssl(
-            "req", "-x509", *_key(folder, ca), "-days", "3650", "-out", folder / f"{ca}.crt", "-subj", f"/CN=lc test {ca}",
-            "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
-        )
+        extensions = "-addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign".split()
+        subject = ["-days", "3650", "-subj", f"/CN=lc test {ca}"]
+        _openssl("req", "-x509", *_key(folder, ca), *subject, *extensions, "-out", folder / f"{ca}.crt")
         (folder / f"{ca}.index").touch()
         (folder / f"{ca}.serial").write_text("01\n")
         paths[ca] = str(folder / f"{ca}.crt")
@@ -60,17 +59,16 @@ def make(folder):
         config = folder / f"{name}.cnf"
         config.write_text(_CA_CONFIG.format(folder=folder, ca=ca, names=names))
         _openssl("req", *_key(folder, name), "-out", folder / f"{name}.csr", "-subj", f"/CN={name}")
-        _openssl(
-            "ca", "-batch", "-notext", "-config", config, "-extensions", "leaf", "-in", folder / f"{name}.csr",
-            "-startdate", start, "-enddate", end, "-out", folder / f"{name}.crt",
-        )
+        span = ["-startdate", start, "-enddate", end]
+        files = ["-config", config, "-in", folder / f"{name}.csr", "-out", folder / f"{name}.crt"]
+        _openssl("ca", "-batch", "-notext", "-extensions", "leaf", *span, *files)
         paths[name] = str(folder / f"{name}.crt")
         paths[f"{name}_key"] = str(folder / f"{name}.key")
     return paths
 
 
 def _key(folder, name):
-    return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", folder / f"{name}.key"]
+    return [*"-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout".split(), folder / f"{name}.key"]
 
 
 def _openssl(*arguments):
