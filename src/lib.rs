@@ -8,7 +8,11 @@ pub mod config;
 #[doc(hidden)]
 pub mod envelope;
 mod error;
+#[cfg(feature = "capi")]
+mod ffi;
 mod fork;
+#[cfg(feature = "capi")]
+mod handle;
 mod hybrid;
 mod key;
 mod local;

@@ -1,0 +1,90 @@
+//! The caches that are open through the C API, and the way from a handle to one of them.
+
+use std::ffi::c_char;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::pointers;
+use super::types::{LCACHE_TTL_DEFAULT, LCACHE_TTL_NONE, lc_cache};
+use crate::cache::AnyCache;
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fork;
+use crate::handle::Table;
+use crate::ops::{Kind, Ttl};
+use crate::runtime;
+
+pub(super) static CACHES: Table<AnyCache> = Table::new();
+
+/// Opens the cache of a checked configuration and gives it a handle.
+pub(super) fn open(config: &Config) -> Result<lc_cache> {
+    if config.kind != Kind::Local {
+        runtime::refuse_library_thread()?;
+    }
+    publish(AnyCache::open(config)?)
+}
+
+/// The configuration that a URL, or for `None` the environment, describes.
+pub(super) fn config_of(url: Option<&str>) -> Result<Config> {
+    url.map_or_else(Config::from_env, Config::parse)
+}
+
+/// A URL, or options as a query string; NULL is legal. What is no text is no URL.
+///
+/// # Safety
+/// `url` is NULL or points to a NUL-terminated text that nobody writes to during the call.
+pub(super) unsafe fn url_of<'a>(url: *const c_char) -> Result<Option<&'a str>> {
+    if url.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller's promise is the same.
+    let text = unsafe { pointers::text(url, "URL") };
+    text.map(Some).map_err(|error| Error::new(ErrorKind::Config, error.message().to_owned()))
+}
+
+/// Gives a cache a handle.
+pub(super) fn publish(cache: AnyCache) -> Result<lc_cache> {
+    CACHES.insert(Arc::new(cache))
+}
+
+/// Runs an operation on the cache that `handle` names.
+///
+/// A Local cache never waits: its operations run inside the fork gate, by reference. The others may wait
+/// for a server, which the gate must not cover: they get a reference of their own, run outside, and are
+/// refused on the library's own threads and in its callbacks.
+#[inline]
+pub(super) fn with_cache<R>(
+    handle: lc_cache,
+    operation: impl FnOnce(&AnyCache) -> Result<R>,
+) -> Result<R> {
+    let inside = fork::enter();
+    let cache = CACHES.get(&inside, handle).ok_or_else(unknown)?;
+    if let AnyCache::Local(_) = &*cache {
+        return operation(&cache);
+    }
+    let cache = cache.share();
+    drop(inside);
+    runtime::refuse_library_thread()?;
+    operation(&cache)
+}
+
+/// A reference to the cache that `handle` names, for what neither waits nor belongs inside the gate.
+pub(super) fn share(handle: lc_cache) -> Result<Arc<AnyCache>> {
+    let inside = fork::enter();
+    Ok(CACHES.get(&inside, handle).ok_or_else(unknown)?.share())
+}
+
+#[cold]
+pub(super) fn unknown() -> Error {
+    Error::new(ErrorKind::Handle, "the handle names no open cache")
+}
+
+/// A `ttl_ms` of the C API.
+#[inline]
+pub(super) const fn ttl(ttl_ms: u64) -> Ttl {
+    match ttl_ms {
+        LCACHE_TTL_NONE => Ttl::Never,
+        LCACHE_TTL_DEFAULT => Ttl::Default,
+        ms => Ttl::After(Duration::from_millis(ms)),
+    }
+}

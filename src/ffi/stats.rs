@@ -1,0 +1,83 @@
+//! Seeing inside: the counters, and how many entries there are.
+
+use super::guard::guard;
+use super::open_caches::{share, with_cache};
+use super::pointers::{self, Out};
+use super::status::LCACHE_OK;
+use super::types::{lc_cache, lc_stats, lc_status};
+use crate::ops::BlockingCache;
+use crate::stats::CacheStats;
+
+/// The counters of a cache. Asks no server.
+///
+/// cache: an open handle.
+/// out, out_size: the structure and sizeof(lc_stats). A smaller size gets the first fields only; what a
+/// larger one has behind the fields that the library knows is zeroed.
+///
+/// Returns: LCACHE_OK; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_EPANIC.
+/// Threads: any.
+/// Blocks: never.
+/// Ownership: out stays the caller's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lc_stats_get(
+    cache: lc_cache,
+    out: *mut lc_stats,
+    out_size: usize,
+) -> lc_status {
+    guard(|| {
+        // SAFETY: the caller passes NULL or what the header asks for.
+        let out = unsafe { pointers::sized_out(out, out_size, "out")? };
+        out.put(lc_stats::from(share(cache)?.stats()?));
+        Ok(LCACHE_OK)
+    })
+}
+
+/// How many entries there are; on Redis under the prefix, counted by a scan.
+///
+/// cache: an open handle.
+/// out: receives the number.
+///
+/// Returns: LCACHE_OK; LCACHE_EINVAL (out is NULL); LCACHE_EHANDLE; LCACHE_EPANIC; on Redis and Hybrid
+/// also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_EUNSUPPORTED (the prefix is
+/// empty), LCACHE_ECLOSED, LCACHE_EREENTRANT.
+/// Threads: any.
+/// Blocks: Local never; Redis and Hybrid up to timeout or l2_timeout per round trip, of which a large
+/// cache takes many.
+/// Ownership: none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lc_count(cache: lc_cache, out: *mut u64) -> lc_status {
+    guard(|| {
+        // SAFETY: the caller passes NULL or what the header asks for.
+        let out = unsafe { Out::new(out, "out")? };
+        out.put(with_cache(cache, |cache| cache.count())?);
+        Ok(LCACHE_OK)
+    })
+}
+
+impl From<CacheStats> for lc_stats {
+    fn from(stats: CacheStats) -> Self {
+        Self {
+            entries: stats.size,
+            bytes: stats.bytes,
+            hits: stats.hits,
+            misses: stats.misses,
+            sets: stats.sets,
+            deletes: stats.deletes,
+            evictions: stats.evictions,
+            expirations: stats.expirations,
+            l1_hits: stats.l1_hits,
+            l2_hits: stats.l2_hits,
+            backfills: stats.backfills,
+            invalidations: stats.invalidations,
+            coalesced: stats.coalesced,
+            stale_served: stats.stale_served,
+            errors: stats.errors,
+            queued_writes: stats.queued_writes,
+            replayed_writes: stats.replayed_writes,
+            dropped_writes: stats.dropped_writes,
+            degraded: stats.degraded.into(),
+            _reserved: 0,
+            hit_rate: stats.hit_rate,
+        }
+    }
+}
