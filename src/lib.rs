@@ -27,7 +27,7 @@ pub use crate::cache::{AnyCache, Cache};
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::hybrid::HybridCache;
 pub use crate::key::{CacheKey, KEY_MAX, VALUE_MAX};
-pub use crate::local::LocalCache;
+pub use crate::local::{LocalCache, LocalCacheBuilder};
 pub use crate::ops::{BlockingCache, BoxFuture, ByteCache, Kind, Remaining, TTL_MAX_MS, Ttl};
 pub use crate::redis::RedisCache;
 pub use crate::stats::CacheStats;

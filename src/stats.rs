@@ -3,8 +3,9 @@
 //! A counter is striped over cache lines, one stripe for each of a few threads, because one shared
 //! line would cost every hit a bounce between processors.
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::fork::{self, Inside};
 
 /// A snapshot of one cache's counters. Counts start when the cache is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -80,18 +81,29 @@ pub(crate) enum Counter {
 }
 
 const COUNTERS: usize = Counter::DroppedWrites as usize + 1;
-const STRIPES: usize = 16;
+/// Stripes that belong to one thread each.
+const OWNED: usize = 24;
+/// Stripes that all other threads share.
+const SHARED: usize = 8;
 
 #[derive(Default)]
 #[repr(align(128))]
 struct Stripe([AtomicU64; COUNTERS]);
 
 /// One cache's counters.
-#[derive(Default)]
-pub(crate) struct Counters([Stripe; STRIPES]);
+///
+/// Threads are told apart by their slot of the fork gate. The first few own a stripe, and count by a
+/// plain load and store; further ones share stripes, and count by an atomic addition.
+pub(crate) struct Counters([Stripe; OWNED + SHARED]);
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Stripe::default()))
+    }
+}
 
 impl Counters {
-    /// Adds one. A relaxed atomic add on a line that few threads share.
+    /// Adds one.
     #[inline]
     pub(crate) fn count(&self, counter: Counter) {
         self.add(counter, 1);
@@ -100,28 +112,32 @@ impl Counters {
     /// Adds `n`.
     #[inline]
     pub(crate) fn add(&self, counter: Counter, n: u64) {
-        self.0[stripe_of_this_thread()].0[counter as usize].fetch_add(n, Relaxed);
+        self.add_inside(&fork::enter(), counter, n);
+    }
+
+    /// Adds one; for a thread that is inside the fork gate anyway.
+    #[inline]
+    pub(crate) fn count_inside(&self, inside: &Inside, counter: Counter) {
+        self.add_inside(inside, counter, 1);
+    }
+
+    /// Adds `n`; for a thread that is inside the fork gate anyway.
+    #[inline]
+    pub(crate) fn add_inside(&self, inside: &Inside, counter: Counter, n: u64) {
+        let thread = inside.thread_index();
+        if thread < OWNED {
+            let cell = &self.0[thread].0[counter as usize];
+            cell.store(cell.load(Relaxed).wrapping_add(n), Relaxed);
+        } else {
+            let stripe = OWNED + thread % SHARED;
+            self.0[stripe].0[counter as usize].fetch_add(n, Relaxed);
+        }
     }
 
     /// The sum over all stripes; exact when no thread is counting.
     pub(crate) fn get(&self, counter: Counter) -> u64 {
         self.0.iter().map(|stripe| stripe.0[counter as usize].load(Relaxed)).sum()
     }
-}
-
-/// Threads take the stripes in turn, at their first count.
-#[inline]
-fn stripe_of_this_thread() -> usize {
-    thread_local! {
-        static STRIPE: Cell<usize> = const { Cell::new(usize::MAX) };
-    }
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    STRIPE.with(|stripe| {
-        if stripe.get() == usize::MAX {
-            stripe.set(NEXT.fetch_add(1, Relaxed) % STRIPES);
-        }
-        stripe.get()
-    })
 }
 
 #[cfg(test)]
@@ -132,11 +148,11 @@ mod tests {
     fn sums_over_threads() {
         let counters = Counters::default();
         std::thread::scope(|scope| {
-            for _ in 0..2 * STRIPES {
+            for _ in 0..2 * (OWNED + SHARED) {
                 scope.spawn(|| (0..1000).for_each(|_| counters.count(Counter::Hits)));
             }
         });
-        assert_eq!(counters.get(Counter::Hits), 2 * STRIPES as u64 * 1000);
+        assert_eq!(counters.get(Counter::Hits), 2 * (OWNED + SHARED) as u64 * 1000);
         assert_eq!(counters.get(Counter::Misses), 0);
     }
 

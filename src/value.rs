@@ -230,6 +230,11 @@ impl Value {
         self.block().tick.store(tick, Relaxed);
     }
 
+    /// Whether both are holders of one block.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+
     /// Bytes that the block occupies, what the allocator adds included.
     pub(crate) fn footprint(&self) -> usize {
         let block = self.block();
@@ -249,35 +254,37 @@ impl Value {
         }
     }
 
-    /// Replaces the value in place and answers true, if this is the only holder and `value` fills the
-    /// same size of allocation. Saves an allocation where a small value is overwritten.
+    /// Whether [`Value::overwrite`] may put `length` bytes here: this is the only holder, and they fill
+    /// the same size of allocation.
+    #[inline]
+    pub(crate) fn can_overwrite(&self, length: usize) -> bool {
+        let block = self.block();
+        // Acquire: what former holders read is read before it changes.
+        block.refs.load(Acquire) == 1
+            && block.length & EXTERNAL == 0
+            && length <= LENGTH as usize
+            && inline_layout(block.key_len() + length).size() == self.layout().size()
+    }
+
+    /// Replaces the value in place. Saves an allocation where a small value is overwritten.
     ///
     /// # Safety
-    /// Nobody can add a holder or look at the value meanwhile: the caller has the write lock of the
-    /// table that holds this entry, and holders are added only under its locks or by other holders.
+    /// [`Value::can_overwrite`] has said yes, and nobody could add a holder or look at the value since:
+    /// the caller has the write lock of the table that holds this entry, and holders are added only
+    /// under its locks or by other holders.
     #[inline]
-    pub(crate) unsafe fn overwrite(&mut self, value: &[u8], expires_at: u64, stamp: u32) -> bool {
-        // Acquire: what former holders read is read before it changes.
-        if self.block().refs.load(Acquire) != 1 || self.block().length & EXTERNAL != 0 {
-            return false;
-        }
-        let key_len = self.block().key_len();
-        if value.len() > LENGTH as usize
-            || inline_layout(key_len + value.len()).size() != self.layout().size()
-        {
-            return false;
-        }
-        // SAFETY: there is one holder and `self` borrows it uniquely, the caller rules out others; the
-        // allocation is large enough for the new value because its rounded size is the same.
+    pub(crate) unsafe fn overwrite(&mut self, value: &[u8], expires_at: u64, stamp: u32) {
+        debug_assert!(self.can_overwrite(value.len()));
+        // SAFETY: there is one holder and `self` borrows it uniquely; the allocation is large enough
+        // for the new value because its rounded size is the same.
         unsafe {
             let block = self.0.as_mut();
             block.length = block.length & KEY_64K | value.len() as u32;
-            block.stamp.store(stamp, Release);
-            block.expires_at.store(expires_at, Relaxed);
-            let target = self.0.add(1).cast::<u8>().add(key_len);
+            *block.stamp.get_mut() = stamp;
+            *block.expires_at.get_mut() = expires_at;
+            let target = self.0.add(1).cast::<u8>().add(block.key_len());
             target.copy_from_nonoverlapping(NonNull::from(value).cast(), value.len());
         }
-        true
     }
 
     #[cold]
@@ -489,20 +496,19 @@ mod tests {
     #[test]
     fn overwrites_only_alone_and_in_the_same_size() {
         let mut value = entry(b"key", b"0123456789");
-        // SAFETY: no other thread knows the block.
-        unsafe {
-            assert!(value.overwrite(b"abcdefghij", 7, 1));
-            assert_eq!(&*value, b"abcdefghij");
-            assert!(value.overwrite(b"abcdefghijk", 7, 1));
-            assert_eq!((&*value, value.key()), (&b"abcdefghijk"[..], &b"key"[..]));
+        for fitting in [&b"abcdefghij"[..], b"abcdefghijk"] {
+            assert!(value.can_overwrite(fitting.len()));
+            // SAFETY: no other thread knows the block.
+            unsafe { value.overwrite(fitting, 7, 1) };
+            assert_eq!((&*value, value.key()), (fitting, &b"key"[..]));
             assert_eq!((value.expires_at(), value.stamp()), (7, 1));
-            assert!(!value.overwrite(&[0; 100], 8, 2));
-            let pin = value.clone();
-            assert!(!value.overwrite(b"0123456789", 8, 2));
-            assert_eq!(&*pin, b"abcdefghijk");
-            let mut external = Value::from_vec(b"0123456789".to_vec(), 0).unwrap();
-            assert!(!external.overwrite(b"0123456789", 8, 2));
         }
+        assert!(!value.can_overwrite(100));
+        let pin = value.clone();
+        assert!(!value.can_overwrite(11));
+        drop(pin);
+        assert!(value.can_overwrite(11));
+        assert!(!Value::from_vec(b"0123456789".to_vec(), 0).unwrap().can_overwrite(10));
     }
 
     #[test]

@@ -1,134 +1,181 @@
-//! Placeholder until its branch lands.
+//! The Local cache: this process's memory, in a DashMap, with a TTL per entry.
+//!
+//! - `store`: the table of blocks, its locks and their protocol
+//! - `wheel`: which entries of a shard expire when
+//! - `sweeper`: the one background thread that frees what has expired
+//! - `operations`: what get, set and the rest mean
+//! - `l1`: what a Hybrid needs besides
+//! - `options`: how a cache is made
+//!
+//! An entry is one allocation that holds key and value (`value` has the layout), so a hit is a look-up of
+//! one pointer, and pins the entry or copies it out. Nothing here waits, and nothing knows of a server.
 
-use crate::config::{CommonOptions, LocalOptions};
-use crate::error::{Error, ErrorKind, Result};
-use crate::ops::{BlockingCache, BoxFuture, ByteCache, Kind, Remaining, Ttl};
-use crate::stats::CacheStats;
-use crate::value::Value;
+mod l1;
+mod operations;
+mod options;
+mod store;
+mod sweeper;
+#[cfg(test)]
+mod tests;
+mod wheel;
 
-/// Placeholder.
-#[derive(Clone, Debug)]
-pub struct LocalCache(std::sync::Arc<std::sync::Mutex<std::collections::HashMap<Vec<u8>, Value>>>);
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
-fn no<T>() -> Result<T> {
-    Err(Error::new(ErrorKind::Unsupported, "not yet"))
+pub use self::options::LocalCacheBuilder;
+use self::store::Store;
+use crate::error::Result;
+use crate::fork;
+use crate::ops::Ttl;
+use crate::stats::Counters;
+
+/// A cache in this process's memory, shared by all its threads. Cloning makes another handle to the same
+/// cache; its content is freed with the last one.
+///
+/// ```
+/// use std::time::Duration;
+/// use lighter_cache::{BlockingCache, LocalCache, Ttl};
+///
+/// let cache = LocalCache::new();
+/// BlockingCache::set(&cache, b"user:7", b"Ada", Ttl::After(Duration::from_secs(300)))?;
+/// let value = BlockingCache::get(&cache, b"user:7")?;
+/// assert_eq!(value.as_deref(), Some(&b"Ada"[..]));
+/// # Ok::<(), lighter_cache::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct LocalCache(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    counters: Counters,
+    default_ttl: Option<Duration>,
+    max_value_bytes: usize,
+    sweep_interval: Duration,
+    name: Option<String>,
+    /// The process generation (plus one) whose sweeper knows this cache.
+    watched_in: AtomicU32,
+    clock: Clock,
 }
 
-impl BlockingCache for LocalCache {
-    fn kind(&self) -> Kind {
-        Kind::Local
-    }
-    fn get(&self, key: &[u8]) -> Result<Option<Value>> {
-        Ok(self.0.lock().unwrap().get(key).cloned())
-    }
-    fn set(&self, key: &[u8], value: &[u8], _: Ttl) -> Result<()> {
-        self.0.lock().unwrap().insert(key.to_vec(), Value::copy_from(value)?);
-        Ok(())
-    }
-    fn delete(&self, key: &[u8]) -> Result<bool> {
-        Ok(self.0.lock().unwrap().remove(key).is_some())
-    }
-    fn exists(&self, key: &[u8]) -> Result<bool> {
-        Ok(self.0.lock().unwrap().contains_key(key))
-    }
-    fn clear(&self) -> Result<()> {
-        no()
-    }
-    fn get_many(&self, _: &[&[u8]]) -> Result<Vec<Option<Value>>> {
-        no()
-    }
-    fn set_many(&self, _: &[(&[u8], &[u8])], _: Ttl) -> Result<()> {
-        no()
-    }
-    fn delete_many(&self, _: &[&[u8]]) -> Result<u64> {
-        no()
-    }
-    fn ttl(&self, _: &[u8]) -> Result<Option<Remaining>> {
-        no()
-    }
-    fn expire(&self, _: &[u8], _: Ttl) -> Result<bool> {
-        no()
-    }
-    fn count(&self) -> Result<u64> {
-        no()
-    }
-    fn stats(&self) -> Result<CacheStats> {
-        no()
-    }
-    fn ping(&self) -> Result<()> {
-        no()
-    }
+/// Where the time comes from.
+enum Clock {
+    System,
+    #[cfg(test)]
+    Virtual(Arc<std::sync::atomic::AtomicU64>),
 }
 
-impl ByteCache for LocalCache {
-    fn kind(&self) -> Kind {
-        Kind::Local
-    }
-    fn get_bytes<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Value>>> {
-        Box::pin(async move { BlockingCache::get(self, key) })
-    }
-    fn set_bytes<'a>(
-        &'a self,
-        key: &'a [u8],
-        value: &'a [u8],
-        ttl: Ttl,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move { BlockingCache::set(self, key, value, ttl) })
-    }
-    fn delete_bytes<'a>(&'a self, _: &'a [u8]) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async { no() })
-    }
-    fn exists_bytes<'a>(&'a self, _: &'a [u8]) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async { no() })
-    }
-    fn clear_bytes(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async { no() })
-    }
-    fn get_many_bytes<'a>(
-        &'a self,
-        _: &'a [&'a [u8]],
-    ) -> BoxFuture<'a, Result<Vec<Option<Value>>>> {
-        Box::pin(async { no() })
-    }
-    fn set_many_bytes<'a>(
-        &'a self,
-        _: &'a [(&'a [u8], &'a [u8])],
-        _: Ttl,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { no() })
-    }
-    fn delete_many_bytes<'a>(&'a self, _: &'a [&'a [u8]]) -> BoxFuture<'a, Result<u64>> {
-        Box::pin(async { no() })
-    }
-    fn ttl_bytes<'a>(&'a self, _: &'a [u8]) -> BoxFuture<'a, Result<Option<Remaining>>> {
-        Box::pin(async { no() })
-    }
-    fn expire_bytes<'a>(&'a self, _: &'a [u8], _: Ttl) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async { no() })
-    }
-    fn count_bytes(&self) -> BoxFuture<'_, Result<u64>> {
-        Box::pin(async { no() })
-    }
-    fn stats_bytes(&self) -> BoxFuture<'_, Result<CacheStats>> {
-        Box::pin(async { no() })
-    }
-    fn ping_bytes(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async { no() })
+impl Clock {
+    #[inline]
+    fn now(&self) -> u64 {
+        match self {
+            Self::System => crate::clock::now_ms(),
+            #[cfg(test)]
+            Self::Virtual(now) => now.load(std::sync::atomic::Ordering::SeqCst),
+        }
     }
 }
 
 impl LocalCache {
-    /// Placeholder.
-    #[allow(clippy::new_without_default)]
+    /// A cache without a default TTL, its shards chosen from the processors.
     pub fn new() -> Self {
-        Self(std::sync::Arc::default())
+        Self::builder().build_checked()
     }
-    /// Placeholder.
-    pub fn from_options(_: &CommonOptions, _: &LocalOptions) -> Result<Self> {
-        Ok(Self::new())
+
+    /// As [`LocalCache::new`], with a number of shards: rounded up to a power of two, 2 to 65,536. More
+    /// let more threads write at once.
+    pub fn with_shard_count(shards: usize) -> Self {
+        Self::builder().shards(shards).build_checked()
     }
-    /// Placeholder.
+
+    /// To set more than that.
+    pub fn builder() -> LocalCacheBuilder {
+        LocalCacheBuilder::default()
+    }
+
+    /// The name in metrics and logs.
+    pub fn name(&self) -> Option<&str> {
+        self.0.name.as_deref()
+    }
+
+    /// The number of shards.
+    pub fn shard_count(&self) -> usize {
+        self.0.store.shard_count()
+    }
+
+    /// Number of entries.
+    ///
+    /// Locking: one shard at a time, for writing where something has expired.
+    pub fn len(&self) -> usize {
+        self.purge();
+        (0..self.shard_count()).map(|shard| self.reading_shard(shard, |shard| shard.len())).sum()
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The keys that begin with `prefix`, in no order: a snapshot shard by shard.
+    ///
+    /// Locking: one shard at a time, for reading.
     pub fn keys(&self, prefix: &[u8]) -> Vec<Vec<u8>> {
-        self.0.lock().unwrap().keys().filter(|key| key.starts_with(prefix)).cloned().collect()
+        let now = self.0.clock.now();
+        let mut keys = Vec::new();
+        for shard in 0..self.shard_count() {
+            // Pinned under the lock, copied outside of it.
+            let entries = self.reading_shard(shard, |shard| {
+                let wanted = shard
+                    .iter()
+                    .filter(|entry| entry.expires_at() > now && entry.key().starts_with(prefix));
+                wanted.cloned().collect::<Vec<_>>()
+            });
+            keys.extend(entries.iter().map(|entry| entry.key().to_vec()));
+        }
+        keys
+    }
+
+    fn reading_shard<R>(&self, shard: usize, read: impl FnOnce(store::Reading<'_>) -> R) -> R {
+        let _inside = fork::enter();
+        read(self.0.store.read_shard(shard))
+    }
+
+    /// Bytes of entries, tables and registrations, what the allocator adds included.
+    fn bytes(&self) -> usize {
+        let fixed = size_of::<Inner>() + self.shard_count() * store::SHARD_BYTES;
+        let shards = 0..self.shard_count();
+        fixed + shards.map(|shard| self.reading_shard(shard, |shard| shard.bytes())).sum::<usize>()
+    }
+
+    /// When something with this TTL expires, given that it is stored now. `None`: at once.
+    #[inline]
+    fn expiry(&self, ttl: Ttl) -> Result<Option<u64>> {
+        Ok(self.expiry_in(ttl.resolve(self.0.default_ttl)?))
+    }
+
+    #[inline]
+    fn expiry_in(&self, ttl_ms: Option<u64>) -> Option<u64> {
+        match ttl_ms {
+            None => Some(crate::value::NEVER),
+            Some(0) => None,
+            // No time is near the end of its range: a TTL has at most 100 years.
+            Some(ms) => Some(self.0.clock.now().saturating_add(ms).min(crate::value::NEVER - 1)),
+        }
+    }
+}
+
+impl Default for LocalCache {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for LocalCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalCache")
+            .field("name", &self.0.name)
+            .field("shards", &self.shard_count())
+            .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,94 @@
+//! What a Hybrid needs of the Local cache that is its first tier, besides the operations that all caches
+//! have: entries with a stamp (the epoch in which the Hybrid knew them to be fresh), and storing under a
+//! condition. None of these counts as hit, miss, set or delete: the Hybrid counts its own.
+//!
+//! A Hybrid that hears of a foreign write first makes its fills in flight invalid, then calls
+//! [`LocalCache::remove`]. [`LocalCache::set_stamped_if`] asks for the validity under the same lock that
+//! the removal takes, so either the fill is refused, or the removal comes after it and takes it out.
+
+use super::LocalCache;
+use crate::error::Result;
+use crate::fork;
+use crate::key::{check_key, check_value};
+use crate::value::{NEVER, Value};
+
+/// An entry as a Hybrid sees it.
+#[derive(Debug)]
+pub(crate) struct Stamped {
+    pub(crate) value: Value,
+    pub(crate) stamp: u32,
+    /// Milliseconds that it has still to live; `None` where it never expires.
+    pub(crate) ttl_ms: Option<u64>,
+}
+
+impl LocalCache {
+    /// The entry of `key`.
+    #[inline]
+    pub(crate) fn get_stamped(&self, key: &[u8]) -> Result<Option<Stamped>> {
+        check_key(key)?;
+        let _inside = fork::enter();
+        let hash = self.0.store.hash(key);
+        let shard = self.0.store.read(hash);
+        let Some(entry) = shard.find(hash, key) else { return Ok(None) };
+        let ttl_ms = match entry.expires_at() {
+            NEVER => None,
+            at => match at.saturating_sub(self.0.clock.now()) {
+                0 => return Ok(None),
+                ms => Some(ms),
+            },
+        };
+        Ok(Some(Stamped { value: entry.clone(), stamp: entry.stamp(), ttl_ms }))
+    }
+
+    /// Stores `value` for `ttl_ms` milliseconds, or for good. Zero removes the entry.
+    #[inline]
+    pub(crate) fn set_stamped(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        ttl_ms: Option<u64>,
+        stamp: u32,
+    ) -> Result<()> {
+        self.set_stamped_if(key, value, ttl_ms, stamp, || true).map(drop)
+    }
+
+    /// As [`LocalCache::set_stamped`], if `still_valid` says so under the shard's lock. False if not.
+    /// `still_valid` must not use a cache, nor wait for anything. (With a TTL of zero it is not asked:
+    /// removing is always right.)
+    #[inline]
+    pub(crate) fn set_stamped_if(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        ttl_ms: Option<u64>,
+        stamp: u32,
+        still_valid: impl FnOnce() -> bool,
+    ) -> Result<bool> {
+        check_key(key)?;
+        check_value(value, self.0.max_value_bytes)?;
+        let inside = fork::enter();
+        match self.expiry_in(ttl_ms) {
+            Some(at) => self.store(&inside, key, value, at, stamp, still_valid),
+            None => {
+                self.take(&inside, key);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Removes the entry of `key`; true if it was there.
+    pub(crate) fn remove(&self, key: &[u8]) -> bool {
+        let inside = fork::enter();
+        self.take(&inside, key)
+    }
+
+    /// Gives the entry of `key` a new stamp, if it is still the one that was `seen`.
+    pub(crate) fn restamp(&self, key: &[u8], seen: &Value, stamp: u32) -> bool {
+        let _inside = fork::enter();
+        let hash = self.0.store.hash(key);
+        let shard = self.0.store.read(hash);
+        // What is pinned is never overwritten in place: the same address is the same value.
+        let same = shard.find(hash, key).filter(|entry| entry.is_same(seen));
+        same.inspect(|entry| entry.set_stamp(stamp)).is_some()
+    }
+}
