@@ -36,8 +36,9 @@ use crate::log::{self, Level};
 pub(crate) const SLICE: Duration = Duration::from_millis(100);
 
 /// Threads of the runtime where the environment names no number.
-const DEFAULT_WORKERS: usize = 2;
-const MAX_WORKERS: usize = 256;
+pub(crate) const DEFAULT_WORKERS: usize = 2;
+/// Most worker threads that the environment may ask for.
+pub(crate) const MAX_WORKERS: usize = 256;
 /// Threads for what blocks, which is the look-up of host names only.
 const MAX_BLOCKING_THREADS: usize = 16;
 

@@ -71,7 +71,7 @@ impl Config {
             return Err(Error::new(ErrorKind::Config, "the options hold a control character"));
         }
         let mut settings = Settings::new(Kind::Hybrid);
-        for (name, value) in url::options(query, false)? {
+        for (name, value) in url::options(query)? {
             settings.add(&name, value.expose())?;
         }
         settings.check_composed()?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::value::Given;
 use crate::key::VALUE_MAX;
 use crate::ops::Kind;
+use crate::runtime;
 
 /// Which caches have an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,7 +190,7 @@ pub static SCHEMA: &[Row] = &[
     later(Hybrid, "replay_bytes", "64MiB", Size { min: 0, max: MAX, none: false }, "Most memory of that queue."),
     row(Hybrid, "l1.max_ttl", "none", span_or_none(MS, CENTURY), "Longest time that a value is kept in L1."),
 
-    row(Process, "LIGHTER_CACHE_WORKERS", "auto", Type::Int { min: 1, max: 1024, word: Some("auto") }, "Threads of the library's runtime; `auto` chooses from the processors."),
+    row(Process, "LIGHTER_CACHE_WORKERS", "2", int(1, runtime::MAX_WORKERS as u64), "Threads of the library's runtime. A cache that is Local has no need of them."),
     row(Process, "LIGHTER_CACHE_LOG", "off", Choice(&["off", "error", "warn", "info", "debug", "trace"]), "What is written to standard error where no log callback is set."),
 ];
 
@@ -238,7 +239,45 @@ pub fn find_keyword(keyword: &str) -> Option<Cow<'static, str>> {
         .find(|name| name == keyword || name.replace('.', "_") == keyword)
 }
 
-/// Whether any kind of cache has an option of this name.
-pub fn is_known(name: &str) -> bool {
-    [Kind::Local, Kind::Redis, Kind::Hybrid].into_iter().any(|kind| find(name, kind).is_some())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [Kind; 3] = [Kind::Local, Kind::Redis, Kind::Hybrid];
+
+    #[test]
+    fn names_are_unique_and_found_by_their_keyword() {
+        for kind in KINDS {
+            let names = names(kind);
+            for (i, name) in names.iter().enumerate() {
+                assert!(!names[..i].contains(name), "{name}");
+                assert!(find(name, kind).is_some());
+                assert_eq!(find_keyword(&name.replace('.', "_")).as_ref(), Some(name));
+                assert_eq!(find_keyword(name).as_ref(), Some(name));
+            }
+        }
+        assert_eq!(find_keyword("l1_max_bytes").as_deref(), Some("l1.max_bytes"));
+        assert_eq!(find_keyword("LIGHTER_CACHE_LOG"), None);
+        assert_eq!(find_keyword("prefx"), None);
+    }
+
+    #[test]
+    fn defaults_are_in_range() {
+        for row in SCHEMA {
+            for default in KINDS.map(|kind| row.default_on(kind)) {
+                assert!(default.is_empty() || row.parse(default).is_ok(), "{}", row.name);
+            }
+            assert!(row.help.ends_with('.'), "{}", row.name);
+        }
+        let workers = SCHEMA.iter().find(|row| row.name == "LIGHTER_CACHE_WORKERS").unwrap();
+        assert_eq!(workers.default, runtime::DEFAULT_WORKERS.to_string());
+    }
+
+    #[test]
+    fn every_option_of_a_later_version_has_a_default_to_stay_on() {
+        for row in SCHEMA.iter().filter(|row| !row.here && row.kind != Type::Keys) {
+            let default = row.parse(row.default).unwrap();
+            assert!(row.supports(&default, Kind::Hybrid), "{}", row.name);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The options that were given for one cache: each name known to its kind, each value parsed and in
 //! range, no name twice. [`Settings::check`] then holds them against each other.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ops::Kind;
 
 /// Checked options. What was not given has the schema's default.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Settings {
     kind: Kind,
     given: Vec<(&'static Row, Given)>,
@@ -235,6 +236,12 @@ impl Settings {
 
     pub(super) fn some_span(&self, name: &str) -> Duration {
         self.span(name).unwrap_or_else(|| mismatch(name))
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.given.iter().map(|(row, value)| (row.name, value))).finish()
     }
 }
 

@@ -108,3 +108,66 @@ fn unknown_unit(unit: &str, units: &[(&str, u128)]) -> String {
         format!("has an unknown unit; the units are {all}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, nanos) in [
+            ("250ms", 250_000_000),
+            ("30s", 30_000_000_000),
+            ("30", 30_000_000_000),
+            ("0.25", 250_000_000),
+            ("1.5m", 90_000_000_000),
+            ("2h", 7_200_000_000_000),
+            ("1d", 86_400_000_000_000),
+            ("0.000001ms", 1),
+            ("0.0000000000000000000000000001s", 0),
+        ] {
+            assert_eq!(duration(text).map(|d| d.as_nanos()), Ok(nanos), "{text}");
+        }
+        for text in
+            ["", "s", ".5s", "5.s", "1.2.3s", "1e3s", "+1s", "-1s", "1 s", "1h30m", "1us", "٣s"]
+        {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert_eq!(duration(&format!("{}d", u128::MAX)), Err("is too large".into()));
+        assert_eq!(duration(&"9".repeat(1000)), Err("is too large".into()));
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("65536", 65536),
+            ("12B", 12),
+            ("64MiB", 64 << 20),
+            ("64MB", 64_000_000),
+            ("1.5KiB", 1536),
+            ("0.1KiB", 102),
+            ("3GiB", 3 << 30),
+            ("2TB", 2_000_000_000_000),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "MiB", "64mib", "64M", "64 MiB", "-1", "0x10", "17000000TiB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_shares_and_flags() {
+        assert_eq!(integer("18446744073709551615"), Ok(u64::MAX));
+        for text in ["", "18446744073709551616", "-1", "+1", "1.0", " 1"] {
+            assert!(integer(text).is_err(), "{text}");
+        }
+        assert_eq!(fraction("0.8"), Ok(0.8));
+        for text in ["", "-0.1", "1.1", "nan", "inf", "1e-1", "80%", "."] {
+            assert!(fraction(text).is_err(), "{text}");
+        }
+        assert_eq!(["true", "YES", "on", "1"].map(boolean), [const { Ok(true) }; 4]);
+        assert_eq!(["False", "no", "off", "0"].map(boolean), [const { Ok(false) }; 4]);
+        assert!(boolean("2").is_err());
+    }
+}

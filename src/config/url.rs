@@ -7,12 +7,13 @@ use std::net::Ipv6Addr;
 
 use super::nearest::nearest;
 use super::options::{Endpoint, HostPort, Secret};
+use super::units;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::Kind;
 
 /// How a server is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Transport {
+pub(super) enum Transport {
     Tcp,
     Unix,
     Cluster,
@@ -20,7 +21,7 @@ enum Transport {
 }
 
 /// Scheme, transport, TLS. `hybrid+` may stand before each.
-const SCHEMES: [(&str, Transport, bool); 14] = [
+pub(super) const SCHEMES: [(&str, Transport, bool); 14] = [
     ("redis", Transport::Tcp, false),
     ("rediss", Transport::Tcp, true),
     ("valkey", Transport::Tcp, false),
@@ -83,15 +84,18 @@ pub(super) fn parse(text: &str) -> Result<Url> {
     };
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let (user, hosts) = match authority.rsplit_once('@') {
-        Some((user, _)) if user.contains('@') => return refuse(UNESCAPED),
+    // An `@` elsewhere may be that of a password with a `/`, `?` or `@` in it.
+    if path.contains('@') || query.contains('@') {
+        return refuse(UNESCAPED);
+    }
+    let (user, hosts) = match authority.split_once('@') {
+        Some((_, hosts)) if hosts.contains('@') => return refuse(UNESCAPED),
         Some((user, hosts)) => (Some(user), hosts),
-        None if path.contains('@') => return refuse(UNESCAPED),
         None => (None, authority),
     };
     let (username, password) = credentials(user)?;
     let (endpoint, db) = endpoint(transport, hosts, path)?;
-    let options = options(query, user.is_none() && query.contains('@'))?;
+    let options = options(query)?;
     Ok(Url { kind, endpoint: Some(endpoint), tls, username, password, db, options })
 }
 
@@ -110,7 +114,7 @@ fn parse_local(rest: &str) -> Result<Url> {
         username: None,
         password: None,
         db: None,
-        options: options(query, false)?,
+        options: options(query)?,
     })
 }
 
@@ -222,16 +226,16 @@ fn host_port(text: &str, default_port: u16) -> Result<HostPort> {
     }
     let port = match port {
         None => default_port,
-        Some(port) => match port.parse::<u16>() {
-            Ok(port @ 1..) if text.ends_with(|c: char| c.is_ascii_digit()) => port,
+        Some(port) => match units::integer(port).ok().and_then(|port| u16::try_from(port).ok()) {
+            Some(port @ 1..) => port,
             _ => return refuse("the port in the URL is no number from 1 to 65535"),
         },
     };
     Ok(HostPort { host: host.to_owned(), port })
 }
 
-/// The options of a query string. Where `shy`, the text may be a password that was cut at its `?`.
-pub(super) fn options(query: &str, shy: bool) -> Result<Vec<(String, Secret)>> {
+/// The options of a query string.
+pub(super) fn options(query: &str) -> Result<Vec<(String, Secret)>> {
     let mut options = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let Some((name, value)) = pair.split_once('=') else {
@@ -240,9 +244,6 @@ pub(super) fn options(query: &str, shy: bool) -> Result<Vec<(String, Secret)>> {
             );
         };
         let name = decode(name, "the name of an option")?;
-        if shy && !super::schema::is_known(&name) {
-            return refuse(UNESCAPED);
-        }
         let value = decode(value, "the value of an option")?;
         options.push((name, Secret::new(value)));
     }
@@ -271,7 +272,7 @@ fn decode(text: &str, what: &str) -> Result<String> {
         .map_err(|_| Error::new(ErrorKind::Config, format!("{what} in the URL is no UTF-8")))
 }
 
-const UNESCAPED: &str = "the URL has an `@` where none can stand; in a user name or password write \
+const UNESCAPED: &str = "in the URL `@` stands once, before the host; elsewhere, as in a password, write \
                          `@` as %40, `/` as %2F, `?` as %3F, `#` as %23, `%` as %25";
 
 fn refuse<T>(why: &'static str) -> Result<T> {

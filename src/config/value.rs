@@ -168,7 +168,7 @@ fn keys(text: &str) -> Result<(), String> {
 }
 
 fn show_size(bytes: u64) -> String {
-    if bytes > 0 && bytes % (1 << 20) == 0 {
+    if bytes > 0 && bytes.is_multiple_of(1 << 20) {
         format!("{}MiB", bytes >> 20)
     } else {
         bytes.to_string()
@@ -178,7 +178,7 @@ fn show_size(bytes: u64) -> String {
 fn show_span(span: Duration) -> String {
     let ms = span.as_millis();
     for (unit, scale) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
-        if ms > 0 && ms % scale == 0 {
+        if ms > 0 && ms.is_multiple_of(scale) {
             return format!("{}{unit}", ms / scale);
         }
     }
