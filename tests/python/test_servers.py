@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import servers
+from server_harness.nodes import end_all, free_ports, spawn, wait_for
+from server_harness.resp import Client
 
 COMMAND = [sys.executable, servers.__file__, "run"]
 
@@ -124,3 +126,20 @@ def test_fetching_again_says_where_it_is_and_is_quick():
 def test_an_unknown_server_is_refused():
     done = subprocess.run([sys.executable, servers.__file__, "fetch", "memcached"], capture_output=True, text=True)
     assert done.returncode != 0 and "memcached" in done.stderr
+
+
+@pytest.mark.parametrize("server", ["redis", "valkey"])
+def test_the_configuration_of_deploy_is_one_that_the_servers_take(server, tmp_path):
+    binary = servers.fetch(server)[0]
+    config = (Path(servers.__file__).parents[1] / "deploy/redis.conf").read_text()
+    port = free_ports(1)[0]
+    overrides = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path), "--requirepass", "p"]
+    (tmp_path / "redis.conf").write_text(config.replace("dir /data", f"dir {tmp_path}"))
+    process = spawn([binary.path, str(tmp_path / "redis.conf"), *overrides], tmp_path / "log", binary.environment())
+    try:
+        wait_for("the server", lambda: Client(port, password="p").call("PING") == b"PONG")
+        with Client(port, password="p") as client:
+            settings = client.call("CONFIG", "GET", "maxmemory-policy") + client.call("CONFIG", "GET", "appendonly")
+        assert settings == [b"maxmemory-policy", b"allkeys-lru", b"appendonly", b"yes"]
+    finally:
+        end_all([process])
