@@ -55,9 +55,7 @@ def run(command, **kwargs):
     shown = " ".join(map(str, command))
     kwargs.setdefault("timeout", 900)
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, **kwargs)
-    assert done.returncode == 0, (
-        f"{shown}\nended with {done.returncode}\n{done.stdout}{done.stderr}"
-    )
+    assert done.returncode == 0, f"{shown}\nended with {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
 
 
@@ -193,28 +191,23 @@ def test_targets():
 
 
 def test_urls():
-    """Every URL that is set as code is one that lc_check takes; placeholders in capitals are filled in,
-    and what is left open with an ellipsis is passed over."""
+    """Every URL that is set as code is one that lc_check takes. Placeholders in capitals are filled in;
+    grammar in brackets and what ends in an ellipsis is passed over."""
     loaded = ctypes.CDLL(str(library / "liblighter_cache.so"))
     message = ctypes.create_string_buffer(512)
     wrong, seen = [], 0
     for document in DOCUMENTS:
         for url in URL.findall(document.read_text()):
-            if "…" in url or url.endswith("://"):
+            if any(open_end in url for open_end in "…[") or url.endswith("://"):
                 continue
             seen += 1
-            filled = re.sub(r"\b[A-Z]{3,}\b", "x", url.replace("[:6379]", ":6379"))
-            filled = filled.replace(":PORT", ":1").replace(":x/", ":1/")
+            filled = re.sub(r"\b[A-Z]{3,}\b", "x", url.replace(":PORT", ":1"))
             if loaded.lc_check(filled.encode(), message, ctypes.c_size_t(512)) != 0:
                 wrong.append(f"{document.name}: {url}: {message.value.decode()}")
     assert seen and not wrong, "URLs that no cache takes:\n" + "\n".join(wrong)
 
 
-TESTS = {
-    name.removeprefix("test_"): test
-    for name, test in list(globals().items())
-    if name.startswith("test_")
-}
+TESTS = {name.removeprefix("test_"): test for name, test in list(globals().items()) if name.startswith("test_")}
 
 
 def main():
