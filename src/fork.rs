@@ -272,4 +272,4 @@ impl Pause {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -14,7 +14,9 @@ pub(crate) fn in_fork(child: impl FnOnce() -> bool) -> i32 {
         assert!(pid >= 0, "fork failed");
         if pid == 0 {
             libc::alarm(20);
-            libc::_exit(if child() { 0 } else { 1 });
+            // A panic must not unwind into the test runner's frames.
+            let fine = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
+            libc::_exit(if fine.unwrap_or(false) { 0 } else { 1 });
         }
         let mut status = -1;
         while libc::waitpid(pid, &mut status, 0) != pid {}

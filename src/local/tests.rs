@@ -10,6 +10,10 @@ use crate::error::ErrorKind;
 use crate::ops::{BlockingCache, ByteCache, Kind, Remaining, Ttl};
 use crate::value::Value;
 
+mod expiry;
+mod model;
+mod threads;
+
 /// A cache whose time stands still until the test moves it.
 struct Timed {
     cache: LocalCache,

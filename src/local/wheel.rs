@@ -17,7 +17,7 @@ use crate::value::NEVER;
 /// Buckets nearer than this many ticks are exact.
 const NEAR: u32 = 64;
 /// Room for registrations without entries.
-const SLACK: usize = 1024;
+const SLACK: usize = 64;
 
 pub(super) struct Wheel {
     /// When tick 1 began, in milliseconds of the cache's clock. Tick 0 means "not registered".
