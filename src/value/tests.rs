@@ -1,0 +1,103 @@
+//! Tests of blocks: lengths, holders, overwriting.
+
+use super::*;
+
+fn entry(key: &[u8], value: &[u8]) -> Value {
+    Value::entry(Entry { hash: u64::MAX - 7, key, value, expires_at: 5, stamp: 9 }).unwrap()
+}
+
+#[test]
+fn copies_and_takes_over() {
+    for bytes in [&b""[..], b"x", b"\0\xff\r\n", &[7; 100_000]] {
+        assert_eq!(&*Value::copy_from(bytes).unwrap(), bytes);
+        assert_eq!(&*Value::from_vec(bytes.to_vec(), 0).unwrap(), bytes);
+        let mut long = b"header".to_vec();
+        long.extend_from_slice(bytes);
+        let address = long[6..].as_ptr();
+        let value = Value::from_vec(long, 6).unwrap();
+        assert_eq!(&*value, bytes);
+        assert_eq!(value.as_ptr(), address, "taken over, not copied");
+    }
+    assert_eq!(&*Value::from_vec(vec![1, 2], 3).unwrap(), b"");
+}
+
+#[test]
+fn keys_of_every_length() {
+    for len in [1, 2, 15, 16, 255, 65_535, 65_536] {
+        let key: Vec<u8> = (0..len).map(|i| i as u8).collect();
+        let value = entry(&key, b"value");
+        assert_eq!(value.key(), key);
+        assert_eq!(&*value, b"value");
+        assert_eq!(value.hash(), 0xff << 56 | (u64::from(u32::MAX) - 7));
+        assert_eq!((value.expires_at(), value.stamp(), value.tick()), (5, 9, 0));
+    }
+    let long = vec![0; KEY_MAX + 1];
+    let entry = Entry { hash: 0, key: &long, value: b"", expires_at: NEVER, stamp: 0 };
+    assert_eq!(Value::entry(entry).unwrap_err().kind(), ErrorKind::TooBig);
+}
+
+#[test]
+fn holders_share_and_outlive() {
+    let first = entry(b"key", b"shared");
+    let second = first.clone();
+    assert_eq!(first.as_ptr(), second.as_ptr());
+    drop(first);
+    assert_eq!(&*second, b"shared");
+    let raw = second.into_raw();
+    // SAFETY: `raw` is a holder until the next line but one.
+    assert_eq!(&**unsafe { Value::borrow_raw(&raw) }, b"shared");
+    // SAFETY: taken back once.
+    assert_eq!(&*unsafe { Value::from_raw(raw) }, b"shared");
+}
+
+#[test]
+fn holders_in_many_threads() {
+    let value = Value::from_vec(vec![3; 5000], 8).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..5000 {
+                    let other = value.clone();
+                    assert_eq!(other.len(), 4992);
+                }
+            });
+        }
+    });
+    assert_eq!(value.block().refs.load(Relaxed), 1);
+}
+
+#[test]
+fn overwrites_only_alone_and_in_the_same_size() {
+    let mut value = entry(b"key", b"0123456789");
+    for fitting in [&b"abcdefghij"[..], b"abcdefghijk"] {
+        assert!(value.can_overwrite(fitting.len()));
+        // SAFETY: no other thread knows the block.
+        unsafe { value.overwrite(fitting, 7, 1) };
+        assert_eq!((&*value, value.key()), (fitting, &b"key"[..]));
+        assert_eq!((value.expires_at(), value.stamp()), (7, 1));
+    }
+    assert!(!value.can_overwrite(100));
+    let pin = value.clone();
+    assert!(!value.can_overwrite(11));
+    drop(pin);
+    assert!(value.can_overwrite(11));
+    assert!(!Value::from_vec(b"0123456789".to_vec(), 0).unwrap().can_overwrite(10));
+}
+
+#[test]
+fn debug_hides_the_bytes() {
+    let text = format!("{:?}", entry(b"key", b"secret"));
+    assert_eq!(text, "Value(6 bytes)");
+}
+
+#[test]
+fn copies_into_only_what_fits() {
+    let value = entry(b"key", b"abc");
+    let mut buf = [MaybeUninit::new(b'.'); 4];
+    assert_eq!(value.copy_into(&mut buf[..2]), 3);
+    // SAFETY: the whole buffer was initialised.
+    assert_eq!(unsafe { buf[0].assume_init() }, b'.');
+    assert_eq!(value.copy_into(&mut buf), 3);
+    // SAFETY: as above.
+    assert_eq!(buf.map(|byte| unsafe { byte.assume_init() }), *b"abc.");
+}
