@@ -20,6 +20,7 @@ mod value;
 use std::env::VarError;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 pub use options::{
     CommonOptions, Endpoint, HostPort, HybridOptions, Invalidation, L1Alone, LocalOptions,
@@ -89,6 +90,16 @@ impl Config {
     pub fn check_supported(&self) -> Result<()> {
         refuse_unsupported(&self.settings)
     }
+}
+
+/// A time span, written as in the options: `250ms`, `1.5s`, `5m`, `2h`, `1d`, a bare number of seconds,
+/// or `none`. [`ErrorKind::Invalid`] otherwise.
+pub fn parse_duration(text: &str) -> Result<Option<Duration>> {
+    if text == "none" {
+        return Ok(None);
+    }
+    let invalid = |why| Error::new(ErrorKind::Invalid, format!("a time span {why}"));
+    units::duration(text).map(Some).map_err(invalid)
 }
 
 fn refuse_unsupported(settings: &Settings) -> Result<()> {

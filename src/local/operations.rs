@@ -289,7 +289,8 @@ impl BlockingCache for LocalCache {
             deletes: counted(Counter::Deletes),
             expirations: counted(Counter::Expirations),
             ..CacheStats::default()
-        })
+        }
+        .rated())
     }
 
     fn ping(&self) -> Result<()> {

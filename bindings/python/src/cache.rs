@@ -1,0 +1,311 @@
+//! The class `Cache`: the operations that every kind has. `kinds` adds how each kind is made.
+//!
+//! Methods here are thin: they turn arguments into bytes and TTLs, call the core through
+//! [`wait::operate`], and turn the result into Python.
+
+use std::sync::Arc;
+
+use lighter_cache::{BlockingCache, Kind, Ttl};
+use pyo3::exceptions::PyKeyError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyMemoryView, PyTuple, PyType};
+
+use crate::buffer::Buffer;
+use crate::key::Key;
+use crate::mapping::Default;
+use crate::recipe::Recipe;
+use crate::slot::{self, Slot};
+use crate::ttl::{self, TtlArg};
+use crate::{batch, mapping, stats, view, wait};
+
+/// A cache of bytes: what LocalCache, RedisCache and HybridCache have in common.
+///
+/// Keys are str (their UTF-8 bytes, surrogateescape) or bytes-like, 1 to 65,536 bytes; values are any
+/// contiguous buffer. All methods may be called from any thread. A cache object is always true, also
+/// when it is empty, and equal only to itself.
+#[pyclass(subclass, frozen, weakref, mapping, module = "lighter_cache")]
+pub(crate) struct Cache {
+    pub(crate) slot: Slot,
+    pub(crate) recipe: Arc<Recipe>,
+    pub(crate) kind: Kind,
+}
+
+impl Cache {
+    /// Whether no operation ever waits.
+    #[inline]
+    pub(crate) fn is_local(&self) -> bool {
+        self.kind == Kind::Local
+    }
+}
+
+/// The value of `key` as bytes.
+#[inline]
+pub(crate) fn read<'py>(
+    cache: &Bound<'py, Cache>,
+    key: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let key = Key::of(key)?;
+    let value = wait::operate(cache, |cache| cache.get(&key))?;
+    Ok(value.map(|value| PyBytes::new(cache.py(), &value)))
+}
+
+/// Stores `value` under `key`.
+#[inline]
+pub(crate) fn write(
+    cache: &Bound<'_, Cache>,
+    key: &Bound<'_, PyAny>,
+    value: &Bound<'_, PyAny>,
+    ttl: Ttl,
+) -> PyResult<()> {
+    let (key, value) = (Key::of(key)?, Buffer::value(value)?);
+    let (key, value): (&[u8], &[u8]) = (&key, &value);
+    wait::operate(cache, |cache| cache.set(key, value, ttl))
+}
+
+#[pymethods]
+impl Cache {
+    /// The value of `key` as bytes, or `default`.
+    #[pyo3(signature = (key, default=None))]
+    fn get<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(read(slf, key)?.map(Bound::into_any).or(default))
+    }
+
+    /// A read-only memoryview of the value of `key`, or None. On a local hit nothing is copied: the
+    /// view pins the value, whatever happens to the key or to the cache.
+    fn get_view<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyMemoryView>>> {
+        let key = Key::of(key)?;
+        let value = wait::operate(slf, |cache| cache.get(&key))?;
+        value.map(|value| view::view(slf.py(), value)).transpose()
+    }
+
+    /// Stores `value`, any contiguous buffer.
+    ///
+    /// `ttl`: seconds, timedelta, text such as "5m", None for never; omitted: the cache's
+    /// `default_ttl`. Zero or less: nothing is stored, an old value is removed. At most 100 years.
+    #[pyo3(signature = (key, value, ttl=TtlArg::DEFAULT))]
+    fn set(
+        slf: &Bound<'_, Self>,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        ttl: TtlArg,
+    ) -> PyResult<()> {
+        write(slf, key, value, ttl.0)
+    }
+
+    /// Removes `key`; True if there was one.
+    fn delete(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let key = Key::of(key)?;
+        wait::operate(slf, |cache| cache.delete(&key))
+    }
+
+    /// Whether `key` is there. Counts as neither hit nor miss.
+    fn exists(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let key = Key::of(key)?;
+        wait::operate(slf, |cache| cache.exists(&key))
+    }
+
+    /// Removes everything that belongs to this cache and nothing else: on a server the keys under its
+    /// prefix.
+    fn clear(slf: &Bound<'_, Self>) -> PyResult<()> {
+        wait::operate_detached(slf, |cache| cache.clear())
+    }
+
+    /// A dict of those of `keys` that are there, with their values. Not atomic.
+    fn get_many<'py>(
+        slf: &Bound<'py, Self>,
+        keys: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        batch::get_many(slf, keys)
+    }
+
+    /// Stores all items of a mapping, or all pairs of an iterable, with one TTL. Not atomic.
+    #[pyo3(signature = (items, ttl=TtlArg::DEFAULT))]
+    fn set_many(slf: &Bound<'_, Self>, items: &Bound<'_, PyAny>, ttl: TtlArg) -> PyResult<()> {
+        batch::set_many(slf, items, ttl.0)
+    }
+
+    /// Removes `keys`; returns how many were there. Not atomic.
+    fn delete_many(slf: &Bound<'_, Self>, keys: &Bound<'_, PyAny>) -> PyResult<u64> {
+        batch::delete_many(slf, keys)
+    }
+
+    /// Seconds that `key` has still to live: math.inf where it never expires, None where it is absent.
+    fn ttl(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
+        let key = Key::of(key)?;
+        Ok(wait::operate(slf, |cache| cache.ttl(&key))?.map(ttl::seconds))
+    }
+
+    /// Gives `key` a new TTL and keeps its value; False where it is absent. Zero or less removes it.
+    fn expire(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>, ttl: TtlArg) -> PyResult<bool> {
+        let key = Key::of(key)?;
+        wait::operate(slf, |cache| cache.expire(&key, ttl.0))
+    }
+
+    /// As `expire`, by default to the cache's `default_ttl`.
+    #[pyo3(signature = (key, ttl=TtlArg::DEFAULT))]
+    fn touch(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>, ttl: TtlArg) -> PyResult<bool> {
+        Self::expire(slf, key, ttl)
+    }
+
+    /// How many entries there are. On a server this scans the keys under the prefix.
+    fn count(slf: &Bound<'_, Self>) -> PyResult<u64> {
+        wait::operate(slf, |cache| cache.count())
+    }
+
+    /// A snapshot of this cache's counters, as Stats.
+    fn stats<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let snapshot = wait::operate(slf, |cache| cache.stats())?;
+        stats::to_python(slf.py(), &snapshot)
+    }
+
+    /// Reaches the server, or raises ConnectError. Always succeeds where there is none to reach.
+    fn ping(slf: &Bound<'_, Self>) -> PyResult<()> {
+        wait::operate(slf, |cache| cache.ping())
+    }
+
+    /// Closes the cache; every later call raises ClosedError. Calls in flight and views finish safely.
+    /// Closing twice is fine.
+    fn close(slf: &Bound<'_, Self>) {
+        if let Some(cache) = slot::take(slf) {
+            // Freeing many entries takes its time.
+            slf.py().detach(|| drop(cache));
+        }
+    }
+
+    /// Whether the cache was closed.
+    #[getter]
+    fn closed(slf: &Bound<'_, Self>) -> bool {
+        slot::is_closed(slf)
+    }
+
+    /// "local", "redis" or "hybrid".
+    #[getter]
+    fn kind(&self) -> &'static str {
+        match self.kind {
+            Kind::Local => "local",
+            Kind::Redis => "redis",
+            Kind::Hybrid => "hybrid",
+        }
+    }
+
+    fn __enter__<'a, 'py>(slf: &'a Bound<'py, Self>) -> PyResult<&'a Bound<'py, Self>> {
+        slot::with(slf, |_| ())?;
+        Ok(slf)
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(slf: &Bound<'_, Self>, _exception: &Bound<'_, PyTuple>) {
+        Self::close(slf);
+    }
+
+    fn __getitem__<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        read(slf, key)?.ok_or_else(|| PyKeyError::new_err(key.clone().unbind()))
+    }
+
+    fn __setitem__(
+        slf: &Bound<'_, Self>,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        write(slf, key, value, Ttl::Default)
+    }
+
+    fn __delitem__(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        if Self::delete(slf, key)? {
+            Ok(())
+        } else {
+            Err(PyKeyError::new_err(key.clone().unbind()))
+        }
+    }
+
+    fn __contains__(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Self::exists(slf, key)
+    }
+
+    fn __bool__(&self) -> bool {
+        true
+    }
+
+    fn __len__(slf: &Bound<'_, Self>) -> PyResult<usize> {
+        mapping::len(slf)
+    }
+
+    fn __iter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        mapping::iter(slf)
+    }
+
+    /// A view of the keys, as str. LocalCache only.
+    fn keys<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        mapping::view_of(slf, "Keys")
+    }
+
+    /// A view of the values. LocalCache only.
+    fn values<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        mapping::view_of(slf, "Values")
+    }
+
+    /// A view of the keys with their values. LocalCache only.
+    fn items<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        mapping::view_of(slf, "Items")
+    }
+
+    /// Removes `key` and returns its value, or `default`, or raises KeyError. LocalCache only.
+    #[pyo3(signature = (key, default=Default::Missing))]
+    fn pop<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        default: Default<'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        mapping::pop(slf, key, default)
+    }
+
+    /// Removes some entry and returns its key and value; KeyError where there is none. LocalCache only.
+    fn popitem<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyBytes>)> {
+        mapping::popitem(slf)
+    }
+
+    /// The value of `key`, which becomes `default` if it was absent. LocalCache only.
+    fn setdefault<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        default: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        mapping::setdefault(slf, key, default)
+    }
+
+    /// Stores the items of a mapping, or the pairs of an iterable, and the keyword arguments.
+    #[pyo3(signature = (other=None, /, **more))]
+    fn update(
+        slf: &Bound<'_, Self>,
+        other: Option<&Bound<'_, PyAny>>,
+        more: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        for items in [other, more.map(Bound::as_any)].into_iter().flatten() {
+            batch::set_many(slf, items, Ttl::Default)?;
+        }
+        Ok(())
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let class = slf.get_type();
+        let closed = if slot::is_closed(slf) { "closed " } else { "" };
+        Ok(format!("<{closed}{} {}>", class.fully_qualified_name()?, slf.get().recipe.shown()))
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
+        let py = slf.py();
+        let reopen = py.import("lighter_cache._reopen")?.getattr("reopen")?;
+        let class: Bound<'py, PyType> = slf.get_type();
+        (reopen, (class, slf.get().recipe.to_python(py)?)).into_pyobject(py)
+    }
+}

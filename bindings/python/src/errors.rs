@@ -1,0 +1,55 @@
+//! From the core's errors to Python's: the classes are in `lighter_cache/_errors.py`.
+
+use lighter_cache::{Error, ErrorKind};
+use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyModule;
+
+use crate::wait;
+
+/// The name of the class for `kind`.
+fn class_name(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Invalid => "InvalidError",
+        ErrorKind::Handle => "HandleError",
+        ErrorKind::Config => "ConfigError",
+        ErrorKind::Connect => "ConnectError",
+        ErrorKind::Timeout => "TimeoutError",
+        ErrorKind::Auth => "AuthError",
+        ErrorKind::Server => "ServerError",
+        ErrorKind::Corrupt => "CorruptError",
+        ErrorKind::TooBig => "TooBigError",
+        ErrorKind::Unsupported => "UnsupportedError",
+        ErrorKind::Reentrant => "ReentrantError",
+        ErrorKind::Closed => "ClosedError",
+        ErrorKind::NoMemory => "NoMemoryError",
+        ErrorKind::Panic => "PanicError",
+        // The kinds of operations that Python does not have.
+        _ => "CacheError",
+    }
+}
+
+/// The exception for `error`. A wait that a signal ended gives the exception of the signal's handler.
+#[cold]
+pub(crate) fn raise(py: Python<'_>, error: Error) -> PyErr {
+    if error.kind() == ErrorKind::Interrupted {
+        return wait::take_raised()
+            .unwrap_or_else(|| PyKeyboardInterrupt::new_err("the wait was interrupted"));
+    }
+    named(py, class_name(error.kind()), error.message().to_owned())
+}
+
+/// The error of a mapping operation that this kind of cache does not have.
+#[cold]
+pub(crate) fn no_mapping(py: Python<'_>, message: &'static str) -> PyErr {
+    named(py, "MappingError", message.to_owned())
+}
+
+fn named(py: Python<'_>, class: &str, message: String) -> PyErr {
+    static CLASSES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    CLASSES
+        .get_or_try_init(py, || PyModule::import(py, "lighter_cache._errors").map(Bound::unbind))
+        .and_then(|classes| classes.bind(py).getattr(class)?.call1((message,)))
+        .map_or_else(|error| error, PyErr::from_value)
+}
