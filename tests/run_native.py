@@ -6,7 +6,9 @@ What it does with each language:
   * every `tests/c/*.c` or `tests/cpp/*.cpp`: one program each, built against the shared library with
     -Wall -Wextra -Werror and run; exit status 0 is a pass. A program whose last line of output is
     "N passed, N failed" is counted by that line, any other as one test. It is killed after 120 s,
-    or after the seconds of a line `lc-test-timeout: SECONDS` in its source;
+    or after the seconds of a line `lc-test-timeout: SECONDS` in its source. A line `lc-test-flags: FLAGS`
+    adds flags for the compiler; several of them make several programs. A line `lc-test-with: FILES` names
+    further sources, beside it, to link with;
   * every `examples/*.c` or `examples/*.cpp`: built alike and run twice, without a server and with
     REDIS_URL set.
 
@@ -137,11 +139,21 @@ def sources(language, name, only):
                 yield f"{title}/{file.name}", file
 
 
-def build(language, file, work, libraries):
-    program = work / (file.parent.name + "_" + file.stem)
-    flags = [language["std"], "-O1", "-g", *STRICT, *INCLUDES, "-I", str(ROOT / "tests")]
+def variants(found):
+    """(title, file, flags) of each program that is to be built of the sources."""
+    for title, file in found:
+        several = re.findall(r"lc-test-flags: (.*)", file.read_text()) or [""]
+        for flags in several:
+            yield f"{title} {flags}" if len(several) > 1 else title, file, flags.split()
+
+
+def build(language, file, more_flags, work, libraries):
+    program = work / "_".join([file.parent.name, file.stem, *more_flags])
+    flags = [language["std"], "-O1", "-g", *STRICT, *INCLUDES, "-I", str(ROOT / "tests"), *more_flags]
+    also = re.search(r"lc-test-with: (.*)", file.read_text())
+    files = [file, *(file.parent / name for name in also[1].split())] if also else [file]
     link = ["-L", str(libraries), "-llighter_cache", f"-Wl,-rpath,{libraries}", "-lpthread", "-ldl", "-lm"]
-    done = run([*COMPILERS[language["compiler"]], *flags, str(file), "-o", str(program), *link])
+    done = run([*COMPILERS[language["compiler"]], *flags, *map(str, files), "-o", str(program), *link])
     return program, *done
 
 
@@ -196,7 +208,10 @@ def main():
     found = list(sources(language, arguments.language, arguments.only))
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(2))
-        builds = [(title, file, pool.submit(build, language, file, work, libraries)) for title, file in found]
+        builds = [
+            (title, file, pool.submit(build, language, file, flags, work, libraries))
+            for title, file, flags in variants(found)
+        ]
         texts = "".join(file.read_text() for _, file in found)
         env = dict(os.environ, LC_TEST_LIBRARY=str(libraries / "liblighter_cache.so"))
         env.pop("REDIS_URL", None)
