@@ -1,0 +1,122 @@
+//! Real servers for the Rust tests: `tests/servers.py` starts them on free ports and ends them when its
+//! standard input closes, so a test that dies leaves none behind.
+
+// Each test program uses a part of this.
+#![allow(dead_code)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
+
+use serde_json::{Value, json};
+
+/// A running topology of servers.
+pub struct Server {
+    /// How the harness describes it: `url`, `urls`, `port`, `pids`, `certs`, …
+    pub info: Value,
+    talk: Mutex<Talk>,
+}
+
+struct Talk {
+    process: Child,
+    verbs: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Server {
+    /// One Redis server.
+    pub fn single() -> Self {
+        Self::start("single", "redis")
+    }
+
+    /// `single`, `password`, `acl`, `unix`, `tls`, `cluster` or `sentinel`, of `redis` or `valkey`.
+    pub fn start(topology: &str, server: &str) -> Self {
+        let harness = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers.py");
+        let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());
+        let mut process = Command::new(python)
+            .args([harness, "run", topology, "--server", server])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("Python runs the test servers");
+        let verbs = process.stdin.take();
+        let mut answers = BufReader::new(process.stdout.take().expect("it is piped"));
+        let info = answer(&mut answers);
+        Self { info, talk: Mutex::new(Talk { process, verbs, answers }) }
+    }
+
+    /// The URL for a Redis cache.
+    pub fn url(&self) -> &str {
+        self.info["url"].as_str().expect("each topology has a URL")
+    }
+
+    /// The URL for a Hybrid cache.
+    pub fn hybrid_url(&self) -> String {
+        format!("hybrid+{}", self.url())
+    }
+
+    /// Another URL of the topology, as `wrong_password`.
+    pub fn url_of(&self, name: &str) -> &str {
+        self.info["urls"][name].as_str().expect("a URL of that name")
+    }
+
+    /// A path of a certificate or key.
+    pub fn cert(&self, name: &str) -> &str {
+        self.info["certs"][name].as_str().expect("a certificate of that name")
+    }
+
+    /// SIGKILL.
+    pub fn kill(&self) {
+        self.verb("kill");
+    }
+
+    /// Starts what was killed, on the same port.
+    pub fn restart(&self) {
+        self.verb("restart");
+    }
+
+    /// SIGSTOP.
+    pub fn pause(&self) {
+        self.verb("pause");
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.verb("resume");
+    }
+
+    /// Makes a replica the master.
+    pub fn failover(&self) {
+        self.verb("failover");
+    }
+
+    /// Says a command to the primary, as an administrator, and returns its reply.
+    pub fn call(&self, command: &[&str]) -> Value {
+        self.verb(&format!("call {}", json!(command)))["reply"].take()
+    }
+
+    /// Says one verb of the harness and returns its answer.
+    pub fn verb(&self, verb: &str) -> Value {
+        let mut talk = self.talk.lock().expect("no test panics while it talks");
+        let verbs = talk.verbs.as_mut().expect("it is open until the end");
+        writeln!(verbs, "{verb}").expect("the harness listens");
+        answer(&mut talk.answers)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Ok(mut talk) = self.talk.lock() {
+            talk.verbs = None;
+            let _ = talk.process.wait();
+        }
+    }
+}
+
+fn answer(answers: &mut impl BufRead) -> Value {
+    let mut line = String::new();
+    answers.read_line(&mut line).expect("the harness answers");
+    let answer: Value = serde_json::from_str(&line).expect("one JSON line");
+    assert_eq!(answer["ok"], json!(true), "the test servers say: {line}");
+    answer
+}
