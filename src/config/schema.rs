@@ -154,7 +154,7 @@ pub static SCHEMA: &[Row] = &[
     later(Local, "max_entries", "none", Type::Int { min: 1, max: MAX, word: Some("none") }, "Most entries."),
     later(Local, "max_bytes", "none", Size { min: 1, max: MAX, none: true }, "Most memory of keys, values and their bookkeeping."),
     later(Local, "policy", "default", Choice(&["default"]), "Which entry is evicted once a bound is reached."),
-    row(Local, "shards", "auto", PowerOfTwo { max: 4096 }, "Number of independently locked parts; `auto` chooses from the processors."),
+    row(Local, "shards", "auto", PowerOfTwo { max: 4096 }, "Number of independently locked parts, at least 2 (1 is taken for 2); `auto` chooses from the processors."),
     row(Local, "sweep_interval", "1s", span(Duration::from_millis(10), HOUR), "How often the memory of expired entries is freed."),
 
     row(Redis, "prefix", "lc", Text(1024), "Keys are stored as `PREFIX:KEY`. Empty only on a Redis cache with `wire=raw`."),
