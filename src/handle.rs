@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn contents_outlive_the_readers_that_are_inside() {
         const READERS: usize = 8;
-        const ROUNDS: usize = 200;
+        const ROUNDS: usize = 40;
         let (table, living) = (Table::<Content>::new(), Arc::new(AtomicUsize::new(0)));
         let (current, done) = (AtomicU64::new(0), AtomicBool::new(false));
         thread::scope(|scope| {

@@ -36,6 +36,8 @@ pub unsafe extern "C" fn lc_get_many(
     hits: *mut usize,
 ) -> lc_status {
     guard(|| {
+        // Before anything is written: `n` counts the larger elements too.
+        pointers::check_count::<lc_bytes>(n)?;
         // SAFETY: the caller passes NULL or what the header asks for.
         let values = unsafe { pointers::places(values, n, "values")? };
         values.fill(MaybeUninit::new(ptr::null_mut()));

@@ -102,7 +102,8 @@ pub(super) unsafe fn places<'a, T>(
     }
 }
 
-fn check_count<T>(n: usize) -> Result<()> {
+/// Refuses a number of elements that no memory could hold.
+pub(super) fn check_count<T>(n: usize) -> Result<()> {
     if n > isize::MAX as usize / size_of::<T>() {
         return Err(Error::new(ErrorKind::Invalid, "the number of elements is out of range"));
     }
