@@ -28,7 +28,7 @@ SOFILE   := liblighter_cache.so.$(VERSION)
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all library demo test test-rust test-c test-cpp test-python test-install header check-header check-exports \
+.PHONY: all library demo test test-rust test-c test-cpp test-python test-docs test-install header check-header check-exports \
 	install uninstall wheel lint fmt bench-quick servers clean help
 
 all: library ## Build the C library, shared and static (the default)
@@ -42,7 +42,7 @@ demo: library python-module servers ## See the product at work on real input, wi
 
 # --- tests
 
-test: check-header check-exports test-rust test-c test-cpp test-python test-install ## All tests, on real servers
+test: check-header check-exports test-rust test-c test-cpp test-python test-docs test-install ## All tests, on real servers
 
 test-rust: servers ## Tests of the Rust core
 	$(CARGO) test --locked
@@ -54,7 +54,10 @@ test-cpp: library servers ## Tests of the C++ wrapper and its examples
 	$(PYTHON) tests/run_native.py cpp --library $(TARGET)/release
 
 test-python: python-module servers ## Tests of the Python package, the wire format and the test servers
-	$(VPYTHON) -m pytest -q $(wildcard bindings/python/tests tests/python)
+	$(VPYTHON) -m pytest -q $(wildcard bindings/python/tests) tests/python tests/wire_format.py
+
+test-docs: library python-module servers ## The README's programs run as printed; links, targets and URLs in the documents exist
+	$(PYTHON) tests/servers.py exec single $(VPYTHON) tests/readme.py --library $(TARGET)/release
 
 test-install: library $(VENV)/.tools ## Install into an empty folder, build against it by pkg-config and CMake, uninstall
 	$(PYTHON) tests/run_install.py
@@ -130,11 +133,16 @@ $(VENV)/.tools: tests/requirements.txt
 servers:
 	@$(PYTHON) tests/servers.py fetch
 
-lint: $(VENV)/.tools check-header ## Formatting, clippy, header, Python style, stubs
+lint: $(VENV)/.tools check-header check-stubs ## Formatting, clippy, header, Python style and types
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(VENV)/bin/ruff check --quiet .
 	$(VENV)/bin/ruff format --check --quiet .
+
+.PHONY: check-stubs
+check-stubs: python-module
+	$(VENV)/bin/mypy --config-file bindings/python/pyproject.toml bindings/python/python/lighter_cache
+	$(VENV)/bin/stubtest --mypy-config-file bindings/python/pyproject.toml lighter_cache
 
 fmt: $(VENV)/.tools ## Format Rust and Python
 	$(CARGO) fmt --all

@@ -21,6 +21,9 @@
         is down or paused. Everything ends when stdin closes, at SIGTERM, or when the parent is
         gone; the servers end with this process however it ends.
 
+    python3 tests/servers.py exec TOPOLOGY [--server redis|valkey] COMMAND...
+        Runs COMMAND with LC_TEST_URL_TOPOLOGY in its environment and exits as it does.
+
 As a module, for Python tests (it drives the same command):
 
     import servers
@@ -254,9 +257,16 @@ def main():
     fetching = commands.add_parser("fetch", help="put the server programs into .deps/")
     fetching.add_argument("names", nargs="*", metavar="redis|valkey")
     running = commands.add_parser("run", help="start a topology, print it as JSON, end it with stdin")
-    running.add_argument("topology", choices=TOPOLOGIES)
-    running.add_argument("--server", choices=binaries.NAMES, default="redis")
+    executing = commands.add_parser("exec", help="run a command beside a topology")
+    for command in (running, executing):
+        command.add_argument("topology", choices=TOPOLOGIES)
+        command.add_argument("--server", choices=binaries.NAMES, default="redis")
+    executing.add_argument("program", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
+    if arguments.command == "exec":
+        with start(arguments.topology, arguments.server) as topology:
+            env = os.environ | {f"LC_TEST_URL_{arguments.topology.upper()}": topology.url}
+            return subprocess.run(arguments.program, env=env).returncode
     if arguments.command == "run":
         return _run(arguments.topology, arguments.server)
     for name in arguments.names:
