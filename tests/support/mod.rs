@@ -7,8 +7,27 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+/// Both servers that the library is tested on.
+pub const SERVERS: [&str; 2] = ["redis", "valkey"];
+
+/// `url` with options added.
+pub fn with_options(url: &str, options: &str) -> String {
+    let joint = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{joint}{options}")
+}
+
+/// Asks until it is true; panics after half a minute. For states of a server that tell nobody.
+pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !is() {
+        assert!(Instant::now() < end, "not within 30 s: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
 
 /// A running topology of servers.
 pub struct Server {
@@ -48,6 +67,11 @@ impl Server {
     /// The URL for a Redis cache.
     pub fn url(&self) -> &str {
         self.info["url"].as_str().expect("each topology has a URL")
+    }
+
+    /// The URL with options added, as "prefix=app&timeout=100ms".
+    pub fn url_with(&self, options: &str) -> String {
+        with_options(self.url(), options)
     }
 
     /// The URL for a Hybrid cache.

@@ -1,0 +1,262 @@
+//! What a Hybrid asks of its L2: the operations with a deadline of each call's own, values together
+//! with their remaining time, and writes that the invalidation stream does not echo.
+//!
+//! Nothing is counted here but failures: hits and misses are the Hybrid's to judge. Keys and values
+//! are checked by the caller.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::RedisCache;
+use super::commands::{self, Replies, Request, expired, integer};
+use super::listen::{InvalidationSink, probe_request};
+use crate::error::{ErrorKind, Result};
+use crate::ops::Remaining;
+use crate::runtime;
+use crate::stats::Counter;
+use crate::value::Value;
+
+/// A value of L2 and how long it has still to live.
+pub(crate) type Fetched = Option<(Value, Remaining)>;
+
+impl RedisCache {
+    fn noted<T>(&self, result: Result<T>) -> Result<T> {
+        if result.is_err() {
+            self.shared.counters.count(Counter::Errors);
+        }
+        result
+    }
+
+    fn read(&self, request: &Request, deadline: Instant) -> Result<Replies> {
+        self.noted(self.shared.run(request, deadline))
+    }
+
+    async fn read_async(&self, request: &Request, deadline: Instant) -> Result<Replies> {
+        self.noted(self.shared.run_async(request, deadline).await)
+    }
+
+    fn write(&self, request: &Request, deadline: Instant) -> Result<Replies> {
+        self.noted(self.shared.run_tracked(request, deadline))
+    }
+
+    async fn write_async(&self, request: &Request, deadline: Instant) -> Result<Replies> {
+        self.noted(self.shared.run_tracked_async(request, deadline).await)
+    }
+
+    fn one_fetched(&self, replies: Replies) -> Result<Fetched> {
+        let mut replies = replies.many();
+        match (replies.pop(), replies.pop()) {
+            (Some(get), Some(pttl)) => self.noted(self.shared.keyspace.fetched(pttl, get)),
+            _ => Err(commands::surprise("too few replies")),
+        }
+    }
+
+    /// A value that can't be read is a miss, and counted.
+    fn all_fetched(&self, replies: Replies) -> Result<Vec<Fetched>> {
+        let mut fetched = Vec::new();
+        let mut replies = replies.many().into_iter();
+        while let (Some(pttl), Some(get)) = (replies.next(), replies.next()) {
+            fetched.push(match self.noted(self.shared.keyspace.fetched(pttl, get)) {
+                Err(error) if error.kind() == ErrorKind::NoMemory => return Err(error),
+                // An error reply to a read, such as NOPERM, is no miss.
+                Err(error)
+                    if !matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) =>
+                {
+                    return Err(error);
+                }
+                value => value.unwrap_or(None),
+            });
+        }
+        Ok(fetched)
+    }
+
+    /// The value of `key` and its remaining time, in one round trip.
+    pub(crate) fn fetch(&self, key: &[u8], deadline: Instant) -> Result<Fetched> {
+        self.one_fetched(self.read(&self.shared.keyspace.fetch(&[key]), deadline)?)
+    }
+
+    /// As [`RedisCache::fetch`], from a task.
+    pub(crate) async fn fetch_async(&self, key: &[u8], deadline: Instant) -> Result<Fetched> {
+        self.one_fetched(self.read_async(&self.shared.keyspace.fetch(&[key]), deadline).await?)
+    }
+
+    /// The same for many keys, in one round trip.
+    pub(crate) fn fetch_many(&self, keys: &[&[u8]], deadline: Instant) -> Result<Vec<Fetched>> {
+        self.all_fetched(self.read(&self.shared.keyspace.fetch(keys), deadline)?)
+    }
+
+    /// As [`RedisCache::fetch_many`], from a task.
+    pub(crate) async fn fetch_many_async(
+        &self,
+        keys: &[&[u8]],
+        deadline: Instant,
+    ) -> Result<Vec<Fetched>> {
+        self.all_fetched(self.read_async(&self.shared.keyspace.fetch(keys), deadline).await?)
+    }
+
+    /// Whether `key` is there.
+    pub(crate) fn has(&self, key: &[u8], deadline: Instant) -> Result<bool> {
+        let replies = self.read(&self.shared.keyspace.exists(key), deadline)?;
+        self.noted(replies.one().and_then(integer)).map(|n| n > 0)
+    }
+
+    /// As [`RedisCache::has`], from a task.
+    pub(crate) async fn has_async(&self, key: &[u8], deadline: Instant) -> Result<bool> {
+        let replies = self.read_async(&self.shared.keyspace.exists(key), deadline).await?;
+        self.noted(replies.one().and_then(integer)).map(|n| n > 0)
+    }
+
+    /// The remaining time of `key`, `None` where it is absent.
+    pub(crate) fn pttl(&self, key: &[u8], deadline: Instant) -> Result<Option<Remaining>> {
+        let replies = self.read(&self.shared.keyspace.pttl(key), deadline)?;
+        self.noted(replies.one().and_then(commands::remaining))
+    }
+
+    /// As [`RedisCache::pttl`], from a task.
+    pub(crate) async fn pttl_async(
+        &self,
+        key: &[u8],
+        deadline: Instant,
+    ) -> Result<Option<Remaining>> {
+        let replies = self.read_async(&self.shared.keyspace.pttl(key), deadline).await?;
+        self.noted(replies.one().and_then(commands::remaining))
+    }
+
+    /// Stores `value`; `ttl_ms` `None` for ever, zero removes.
+    pub(crate) fn put(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        ttl_ms: Option<u64>,
+        deadline: Instant,
+    ) -> Result<()> {
+        let replies = self.write(&self.shared.keyspace.set(key, value, ttl_ms), deadline)?;
+        self.noted(replies.one().and_then(commands::done))
+    }
+
+    /// As [`RedisCache::put`], from a task.
+    pub(crate) async fn put_async(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        ttl_ms: Option<u64>,
+        deadline: Instant,
+    ) -> Result<()> {
+        let request = self.shared.keyspace.set(key, value, ttl_ms);
+        let replies = self.write_async(&request, deadline).await?;
+        self.noted(replies.one().and_then(commands::done))
+    }
+
+    /// Stores all pairs with one TTL, in one round trip.
+    pub(crate) fn put_many(
+        &self,
+        items: &[(&[u8], &[u8])],
+        ttl_ms: Option<u64>,
+        deadline: Instant,
+    ) -> Result<()> {
+        let replies = self.write(&self.shared.keyspace.set_many(items, ttl_ms), deadline)?;
+        self.noted(replies.many().into_iter().try_for_each(commands::done))
+    }
+
+    /// As [`RedisCache::put_many`], from a task.
+    pub(crate) async fn put_many_async(
+        &self,
+        items: &[(&[u8], &[u8])],
+        ttl_ms: Option<u64>,
+        deadline: Instant,
+    ) -> Result<()> {
+        let request = self.shared.keyspace.set_many(items, ttl_ms);
+        let replies = self.write_async(&request, deadline).await?;
+        self.noted(replies.many().into_iter().try_for_each(commands::done))
+    }
+
+    /// Removes `key`; true if there was one.
+    pub(crate) fn unlink(&self, key: &[u8], deadline: Instant) -> Result<bool> {
+        let replies = self.write(&self.shared.keyspace.unlink(key), deadline)?;
+        self.noted(replies.one().and_then(integer)).map(|n| n > 0)
+    }
+
+    /// As [`RedisCache::unlink`], from a task.
+    pub(crate) async fn unlink_async(&self, key: &[u8], deadline: Instant) -> Result<bool> {
+        let replies = self.write_async(&self.shared.keyspace.unlink(key), deadline).await?;
+        self.noted(replies.one().and_then(integer)).map(|n| n > 0)
+    }
+
+    /// Removes `keys`, of which there is at least one; returns how many were there.
+    pub(crate) fn unlink_many(&self, keys: &[&[u8]], deadline: Instant) -> Result<u64> {
+        let replies = self.write(&self.shared.keyspace.unlink_many(keys), deadline)?;
+        self.noted(replies.one().and_then(integer)).map(|n| u64::try_from(n).unwrap_or(0))
+    }
+
+    /// As [`RedisCache::unlink_many`], from a task.
+    pub(crate) async fn unlink_many_async(&self, keys: &[&[u8]], deadline: Instant) -> Result<u64> {
+        let replies = self.write_async(&self.shared.keyspace.unlink_many(keys), deadline).await?;
+        self.noted(replies.one().and_then(integer)).map(|n| u64::try_from(n).unwrap_or(0))
+    }
+
+    /// Gives `key` a new TTL (`None` for ever, zero removes); false where it is absent.
+    pub(crate) fn pexpire(
+        &self,
+        key: &[u8],
+        ttl_ms: Option<u64>,
+        deadline: Instant,
+    ) -> Result<bool> {
+        let replies = self.write(&self.shared.keyspace.expire(key, ttl_ms), deadline)?;
+        self.noted(expired(replies))
+    }
+
+    /// As [`RedisCache::pexpire`], from a task.
+    pub(crate) async fn pexpire_async(
+        &self,
+        key: &[u8],
+        ttl_ms: Option<u64>,
+        deadline: Instant,
+    ) -> Result<bool> {
+        let request = self.shared.keyspace.expire(key, ttl_ms);
+        self.noted(expired(self.write_async(&request, deadline).await?))
+    }
+
+    /// Removes all keys of this cache; each round trip is bounded by `per_trip`.
+    pub(crate) fn unlink_all(&self, per_trip: Duration) -> Result<u64> {
+        const LONG: Duration = Duration::from_secs(365 * 24 * 3600);
+        runtime::block_on(Instant::now() + LONG, self.unlink_all_async(per_trip))?
+    }
+
+    /// As [`RedisCache::unlink_all`], from a task.
+    pub(crate) async fn unlink_all_async(&self, per_trip: Duration) -> Result<u64> {
+        self.noted(self.shared.clear(per_trip).await)
+    }
+
+    /// Asks the server for a sign of life, and takes the invalidation stream up again where it ended
+    /// with a runtime that was shut down.
+    pub(crate) fn probe(&self, deadline: Instant) -> Result<()> {
+        self.shared.keep_listening()?;
+        self.write(&probe_request(), deadline)?.one().map(drop)
+    }
+
+    /// As [`RedisCache::probe`], from a task.
+    pub(crate) async fn probe_async(&self, deadline: Instant) -> Result<()> {
+        self.shared.keep_listening()?;
+        self.write_async(&probe_request(), deadline).await?.one().map(drop)
+    }
+
+    /// Has `sink` told of other clients' writes, proven every `watchdog`, for as long as both the sink
+    /// and this cache live: the sink is held weakly.
+    pub(crate) fn listen(
+        &self,
+        sink: &Arc<dyn InvalidationSink>,
+        watchdog: Duration,
+    ) -> Result<()> {
+        self.shared.listen(sink, watchdog)
+    }
+
+    /// The prefix of the keys, without its colon.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.shared.endpoint.options.prefix
+    }
+
+    /// The largest value, in bytes.
+    pub(crate) fn max_value_bytes(&self) -> usize {
+        self.shared.common.max_value_bytes
+    }
+}

@@ -1,0 +1,258 @@
+//! [`Pipe`]: a connection that many callers share, each sending without waiting for the others'
+//! replies. One server's by the `redis` crate's multiplexed connection over a stream of ours, a
+//! Cluster's by its cluster connection.
+//!
+//! Deadlines are the callers': dropping the future of a call leaves the pipe in order, its reply is
+//! thrown away when it comes. A pipe on which calls time out and nothing comes back is given up
+//! ([`Pipe::gave_nothing_since`]), so that a half-open link does not live for ever.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use ::redis::aio::{ConnectionLike, MultiplexedConnection};
+use ::redis::cluster_async::ClusterConnection;
+use ::redis::cluster_routing::Slot;
+use ::redis::{AsyncConnectionConfig, Pipeline, PushInfo, RedisConnectionInfo};
+use tokio::runtime::Handle;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::commands::{Body, Replies, Request, first_key};
+use super::connect::Link;
+use super::endpoint::Endpoint;
+use super::error_map::{Trip, broken, from_redis, not_reached};
+use super::stream::Guarded;
+use crate::clock;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How many requests may wait to be written.
+const QUEUE: usize = 256;
+
+/// What is called with each push of the server, on a thread of the runtime: it must not block.
+pub(super) type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
+
+/// A shared connection. Clones share it.
+#[derive(Clone)]
+pub(super) struct Pipe {
+    wire: Wire,
+    life: Arc<Life>,
+}
+
+#[derive(Clone)]
+enum Wire {
+    Single(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+struct Life {
+    epoch: u64,
+    /// The connection has ended.
+    dead: Arc<AtomicBool>,
+    /// When the last reply came.
+    last_reply: AtomicU64,
+    driver: Option<AbortHandle>,
+}
+
+impl Life {
+    fn new(epoch: u64, dead: Arc<AtomicBool>, driver: Option<AbortHandle>) -> Self {
+        Self { epoch, dead, last_reply: AtomicU64::new(clock::now_ms()), driver }
+    }
+}
+
+/// Says that a connection has ended when the task that drives it does, however it ends.
+struct MarkDead(Arc<AtomicBool>);
+
+impl Drop for MarkDead {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        if let Some(driver) = &self.driver {
+            driver.abort();
+        }
+    }
+}
+
+impl Pipe {
+    /// Shares the connection `link`, which is driven by a task of `home`.
+    pub(super) async fn single(
+        link: Link,
+        home: &Handle,
+        limit: usize,
+        epoch: u64,
+        on_push: Option<OnPush>,
+    ) -> Result<Self> {
+        let address = link.address.to_string();
+        let mut config = settings();
+        // The handshake is done already: told that this is RESP2, the crate adds nothing to it. Only
+        // with a receiver of pushes it insists on a HELLO of its own, which does no harm.
+        let mut info = RedisConnectionInfo::default().set_skip_set_lib_name();
+        if let Some(on_push) = on_push {
+            info = info.set_protocol(::redis::ProtocolVersion::RESP3);
+            config = config.set_push_sender(move |push: PushInfo| {
+                on_push(push);
+                Ok::<(), ()>(())
+            });
+        }
+        let stream = Guarded::new(link.stream, limit);
+        let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
+        let (connection, driver) =
+            made.map_err(|error| not_reached(&address, &error.category()))?;
+        let dead = Arc::new(AtomicBool::new(false));
+        let mark = MarkDead(dead.clone());
+        let driver = home.spawn(async move {
+            driver.await;
+            drop(mark);
+        });
+        let life = Life::new(epoch, dead, Some(driver.abort_handle()));
+        Ok(Self { wire: Wire::Single(connection), life: Arc::new(life) })
+    }
+
+    /// Connects to the Cluster. Runs inside the runtime whose tasks drive it.
+    pub(super) async fn cluster(endpoint: &Endpoint, epoch: u64) -> Result<Self> {
+        let crate::config::Endpoint::Cluster(nodes) = &endpoint.options.endpoint else {
+            return Err(Error::new(ErrorKind::Config, "this is no Cluster"));
+        };
+        let client = endpoint.cluster_client(nodes)?;
+        let connection = client.get_async_connection().await;
+        let connection = connection.map_err(|error| refused(&endpoint.describe(), &error))?;
+        let life = Life::new(epoch, Arc::default(), None);
+        Ok(Self { wire: Wire::Cluster(connection), life: Arc::new(life) })
+    }
+
+    /// A connection of a client that the program made itself.
+    pub(super) async fn by_client(client: &::redis::Client, epoch: u64) -> Result<Self> {
+        let connection = client.get_multiplexed_async_connection_with_config(&settings()).await;
+        let address = client.get_connection_info().addr().to_string();
+        let connection = connection.map_err(|error| refused(&address, &error))?;
+        let life = Life::new(epoch, Arc::default(), None);
+        Ok(Self { wire: Wire::Single(connection), life: Arc::new(life) })
+    }
+
+    /// Made for this state of the topology, and not known to have ended.
+    pub(super) fn usable(&self, epoch: u64) -> bool {
+        self.life.epoch == epoch && !self.life.dead.load(Ordering::Acquire)
+    }
+
+    /// Ends the connection for all who share it.
+    pub(super) fn give_up(&self) {
+        self.life.dead.store(true, Ordering::Release);
+        if let Some(driver) = &self.life.driver {
+            driver.abort();
+        }
+    }
+
+    /// Whether no reply came to anybody since `ms` of the coarse clock.
+    pub(super) fn gave_nothing_since(&self, ms: u64) -> bool {
+        self.life.last_reply.load(Ordering::Acquire) < ms
+    }
+
+    /// The cluster connection, where it is one.
+    pub(super) fn as_cluster(&self) -> Option<ClusterConnection> {
+        match &self.wire {
+            Wire::Cluster(connection) => Some(connection.clone()),
+            Wire::Single(_) => None,
+        }
+    }
+
+    /// Sends `request` and waits for its replies, without a bound of its own.
+    pub(super) async fn call(&self, request: &Request, home: &Handle) -> Result<Replies, Trip> {
+        let replied = match &self.wire {
+            Wire::Single(connection) => single(connection.clone(), request).await,
+            Wire::Cluster(connection) => cluster(connection.clone(), request, home).await,
+        };
+        match &replied {
+            Ok(_) => self.life.last_reply.store(clock::now_ms(), Ordering::Release),
+            // A Cluster's connection mends itself.
+            Err(_) if matches!(self.wire, Wire::Single(_)) => {
+                self.life.dead.store(true, Ordering::Release);
+            }
+            Err(_) => {}
+        }
+        replied
+    }
+}
+
+fn settings() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_response_timeout(None)
+        .set_connection_timeout(None)
+        .set_pipeline_buffer_size(QUEUE)
+}
+
+/// Why the `redis` crate could not connect.
+fn refused(place: &str, error: &::redis::RedisError) -> Error {
+    let text = error.to_string();
+    let auth = error.kind() == ::redis::ErrorKind::AuthenticationFailed
+        || ["NOAUTH", "WRONGPASS", "NOPERM"].iter().any(|code| text.contains(code));
+    if auth {
+        return Error::new(ErrorKind::Auth, format!("{place}: the credentials were refused"));
+    }
+    not_reached(place, &error.category())
+}
+
+async fn single(mut connection: MultiplexedConnection, request: &Request) -> Result<Replies, Trip> {
+    match &request.body {
+        Body::One(cmd) => {
+            let reply = connection.send_packed_command(cmd).await;
+            reply.or_else(from_redis).map(Replies::One)
+        }
+        Body::Many(cmds) if cmds.is_empty() => Ok(Replies::Many(Vec::new())),
+        Body::Many(cmds) => {
+            let count = cmds.len();
+            many(connection.send_packed_commands(cmds, 0, count).await, count)
+        }
+    }
+}
+
+fn many(replies: ::redis::RedisResult<Vec<::redis::Value>>, count: usize) -> Result<Replies, Trip> {
+    match replies {
+        Ok(replies) if replies.len() == count => Ok(Replies::Many(replies)),
+        Ok(_) => Err(Trip::Unknown(broken(&"another number of replies"))),
+        // One error reply stands for the whole batch.
+        Err(error) => from_redis(error).map(|reply| Replies::Many(vec![reply; count])),
+    }
+}
+
+/// A batch goes to a Cluster as one pipeline per slot, all at once.
+async fn cluster(
+    mut connection: ClusterConnection,
+    request: &Request,
+    home: &Handle,
+) -> Result<Replies, Trip> {
+    let cmds = match &request.body {
+        Body::One(cmd) => {
+            let reply = connection.req_packed_command(cmd).await;
+            return reply.or_else(from_redis).map(Replies::One);
+        }
+        Body::Many(cmds) => cmds,
+    };
+    let count = cmds.len();
+    let mut slots: HashMap<Slot, (Vec<usize>, Pipeline)> = HashMap::new();
+    for (place, cmd) in cmds.cmd_iter().enumerate() {
+        let (places, pipeline) = slots.entry(Slot::for_key(first_key(cmd))).or_default();
+        places.push(place);
+        pipeline.add_command(cmd.clone());
+    }
+    let mut batches = JoinSet::new();
+    for (places, pipeline) in slots.into_values() {
+        let mut connection = connection.clone();
+        let sending = async move {
+            let replies = connection.req_packed_commands(&pipeline, 0, places.len()).await;
+            many(replies, places.len()).map(|replies| (places, replies.many()))
+        };
+        batches.spawn_on(sending, home);
+    }
+    let mut replies = vec![::redis::Value::Nil; count];
+    while let Some(batch) = batches.join_next().await {
+        let batch = batch.map_err(|_| Trip::Unknown(ErrorKind::Closed.into()))?;
+        let (places, batch) = batch?;
+        for (place, reply) in places.into_iter().zip(batch) {
+            replies[place] = reply;
+        }
+    }
+    Ok(Replies::Many(replies))
+}

@@ -1,0 +1,188 @@
+//! Operations over all keys of a cache, by SCAN: clear and count. They take many round trips; each has
+//! the deadline, not the whole. Keys that are stored or removed meanwhile may or may not be seen.
+//!
+//! The prefix is escaped in the pattern and checked again on the raw key, so that no glob character
+//! lets a foreign key in; the library's own keys below the prefix stay.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
+use ::redis::{Cmd, Value as Reply, cmd};
+
+use super::api::no_prefix;
+use super::commands::{Request, integer, surprise};
+use super::error_map::{Trip, checked, from_redis, no_reply};
+use super::listen::masters;
+use super::{Shared, trip};
+use crate::config::HostPort;
+use crate::error::Result;
+use crate::key::RESERVED_PREFIX;
+
+/// How many keys the server is asked to look at in one trip.
+const COUNT: usize = 1000;
+
+/// One server to scan.
+enum Node {
+    Only,
+    OfCluster(HostPort),
+}
+
+impl Shared {
+    /// Removes all keys of this cache; returns how many there were.
+    pub(super) async fn clear(self: &Arc<Self>, per_trip: Duration) -> Result<u64> {
+        let mut removed = 0;
+        for node in self.nodes(per_trip).await? {
+            let mut cursor = Some(Vec::from(b"0"));
+            while let Some(from) = cursor {
+                let (next, keys) = self.page(&node, &from, per_trip).await?;
+                cursor = next;
+                if keys.is_empty() {
+                    continue;
+                }
+                let request = self.unlink_raw(&keys);
+                let replies = self.run_tracked_async(&request, Instant::now() + per_trip).await?;
+                for reply in replies.many() {
+                    removed += u64::try_from(integer(reply)?).unwrap_or(0);
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Counts the keys of this cache.
+    pub(super) async fn count(self: &Arc<Self>, per_trip: Duration) -> Result<u64> {
+        let mut count = 0;
+        for node in self.nodes(per_trip).await? {
+            let mut cursor = Some(Vec::from(b"0"));
+            while let Some(from) = cursor {
+                let (next, keys) = self.page(&node, &from, per_trip).await?;
+                cursor = next;
+                count += keys.len() as u64;
+            }
+        }
+        Ok(count)
+    }
+
+    async fn nodes(self: &Arc<Self>, per_trip: Duration) -> Result<Vec<Node>> {
+        if self.keyspace.prefix.is_empty() {
+            return Err(no_prefix());
+        }
+        if !self.endpoint.is_cluster() {
+            return Ok(vec![Node::Only]);
+        }
+        let mut slots = cmd("CLUSTER");
+        slots.arg("SLOTS");
+        let replies = self.run_async(&Request::read(slots), Instant::now() + per_trip).await?;
+        let masters = masters(&replies.one()?, None).ok_or_else(|| surprise("no slots"))?;
+        Ok(masters.into_iter().map(Node::OfCluster).collect())
+    }
+
+    /// One SCAN: the next cursor, if there is more, and this cache's keys as they are stored.
+    async fn page(
+        self: &Arc<Self>,
+        node: &Node,
+        cursor: &[u8],
+        per_trip: Duration,
+    ) -> Result<(Option<Vec<u8>>, Vec<Vec<u8>>)> {
+        let mut scan = cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(pattern(&self.keyspace.prefix)).arg("COUNT").arg(COUNT);
+        let deadline = Instant::now() + per_trip;
+        let reply = match node {
+            Node::Only => self.run_async(&Request::read(scan), deadline).await?.one()?,
+            Node::OfCluster(address) => self.ask_node(address, scan, deadline).await?,
+        };
+        let (next, mut keys) = page(reply).ok_or_else(|| surprise("no page of a scan"))?;
+        keys.retain(|key| {
+            let own = key.strip_prefix(&self.keyspace.prefix[..]);
+            own.is_some_and(|own| !own.starts_with(RESERVED_PREFIX))
+        });
+        Ok((if next == b"0" { None } else { Some(next) }, keys))
+    }
+
+    async fn ask_node(
+        self: &Arc<Self>,
+        address: &HostPort,
+        question: Cmd,
+        deadline: Instant,
+    ) -> Result<Reply> {
+        let home = trip::home()?;
+        let asking = async {
+            let pipe = self.pipe(self.state(), &home).await.map_err(Trip::NotSent)?;
+            let Some(mut connection) = pipe.as_cluster() else {
+                return Err(Trip::NotSent(surprise("no Cluster")));
+            };
+            let to =
+                SingleNodeRoutingInfo::ByAddress { host: address.host.clone(), port: address.port };
+            let reply = connection.route_command(question, RoutingInfo::SingleNode(to)).await;
+            reply.or_else(from_redis)
+        };
+        match trip::timeout(&home, deadline, asking).await {
+            Some(Ok(reply)) => checked(reply),
+            Some(Err(trip)) => Err(trip.into_error()),
+            None => Err(no_reply()),
+        }
+    }
+
+    /// UNLINK of keys that carry the prefix already: one command, or on a Cluster, where one command
+    /// must not span slots, one for each key.
+    fn unlink_raw(&self, keys: &[Vec<u8>]) -> Request {
+        let unlink = |keys: &[Vec<u8>]| {
+            let mut unlink = cmd("UNLINK");
+            keys.iter().for_each(|key| {
+                unlink.arg(key);
+            });
+            unlink
+        };
+        if self.endpoint.is_cluster() {
+            Request::batch(keys.chunks(1).map(unlink), false)
+        } else {
+            Request::write(unlink(keys))
+        }
+    }
+}
+
+/// All that begins with `prefix`, whatever characters it has.
+fn pattern(prefix: &[u8]) -> Vec<u8> {
+    let mut pattern = Vec::with_capacity(prefix.len() + 8);
+    for &byte in prefix {
+        if matches!(byte, b'\\' | b'*' | b'?' | b'[' | b']') {
+            pattern.push(b'\\');
+        }
+        pattern.push(byte);
+    }
+    pattern.push(b'*');
+    pattern
+}
+
+fn page(reply: Reply) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
+    let Reply::Array(parts) = reply else { return None };
+    let [Reply::BulkString(cursor), Reply::Array(keys)] = <[Reply; 2]>::try_from(parts).ok()?
+    else {
+        return None;
+    };
+    let keys = keys.into_iter().map(|key| match key {
+        Reply::BulkString(key) => Some(key),
+        _ => None,
+    });
+    Some((cursor, keys.collect::<Option<_>>()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn glob_characters_are_escaped() {
+        assert_eq!(pattern(b"a*b?[c]\\:"), b"a\\*b\\?\\[c\\]\\\\:*");
+        assert_eq!(pattern(b"app:"), b"app:*");
+    }
+
+    #[test]
+    fn pages() {
+        let reply = ::redis::parse_redis_value(b"*2\r\n$1\r\n7\r\n*1\r\n$3\r\na:b\r\n").unwrap();
+        assert_eq!(page(reply), Some((b"7".to_vec(), vec![b"a:b".to_vec()])));
+        assert_eq!(page(Reply::Array(vec![])), None);
+        assert_eq!(page(Reply::Nil), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! Sentinel: asks one Sentinel after another who the master is, and believes it only if the server
+//! there says so itself. Asked anew for each connection, so a fail-over is followed by connecting
+//! again.
+
+use ::redis::{Cmd, Value as Reply, cmd};
+use tokio::time::Instant;
+
+use super::connect::{self, Link, Resolver};
+use super::endpoint::{Address, Endpoint};
+use super::error_map::{not_reached, plain_io};
+use crate::config::HostPort;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Connects to the master of `service` by `deadline`.
+pub(super) async fn connect(
+    endpoint: &Endpoint,
+    resolver: &Resolver,
+    sentinels: &[HostPort],
+    service: &str,
+    deadline: Instant,
+) -> Result<Link> {
+    let mut last = Error::new(ErrorKind::Connect, "no Sentinel is configured");
+    for (tried, sentinel) in sentinels.iter().enumerate() {
+        // A Sentinel that does not answer must leave time for the others.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let until = Instant::now() + left / (sentinels.len() - tried) as u32;
+        let asking = async {
+            let master = ask(endpoint, resolver, sentinel, service, until).await?;
+            let mut link =
+                connect::connect_to(endpoint, resolver, Address::Tcp(master), until).await?;
+            expect_master(&mut link).await?;
+            Ok::<Link, Error>(link)
+        };
+        match tokio::time::timeout_at(until, asking).await {
+            Ok(Ok(link)) => return Ok(link),
+            // Another Sentinel does not know other credentials.
+            Ok(Err(error)) if error.kind() == ErrorKind::Auth => return Err(error),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = not_reached(&sentinel.to_string(), &"no answer in time"),
+        }
+    }
+    Err(last)
+}
+
+/// Asks one Sentinel for the master's address.
+async fn ask(
+    endpoint: &Endpoint,
+    resolver: &Resolver,
+    sentinel: &HostPort,
+    service: &str,
+    deadline: Instant,
+) -> Result<HostPort> {
+    let address = Address::Tcp(sentinel.clone());
+    let mut stream = connect::open(endpoint, resolver, &address, deadline).await?;
+    let failed = |error: std::io::Error| not_reached(&sentinel.to_string(), &plain_io(&error));
+    let question = question(service);
+    let mut replies =
+        connect::converse(&mut stream, std::slice::from_ref(&question)).await.map_err(failed)?;
+    if refuses_strangers(&replies)
+        && let Some(password) = &endpoint.options.password
+    {
+        let auth = connect::auth(endpoint.options.username.as_deref(), password.expose());
+        replies = connect::converse(&mut stream, &[auth, question]).await.map_err(failed)?;
+    }
+    match replies.pop() {
+        Some(Reply::Array(parts)) => master_of(&parts).ok_or_else(|| {
+            not_reached(&sentinel.to_string(), &"the Sentinel's answer is no address")
+        }),
+        Some(Reply::Nil) => Err(not_reached(
+            &sentinel.to_string(),
+            &format_args!("the Sentinel knows no master named {service}"),
+        )),
+        Some(Reply::ServerError(error)) => Err(super::error_map::server_error(&error)),
+        _ => Err(not_reached(&sentinel.to_string(), &"the Sentinel's answer is no address")),
+    }
+}
+
+fn question(service: &str) -> Cmd {
+    let mut question = cmd("SENTINEL");
+    question.arg("get-master-addr-by-name").arg(service);
+    question
+}
+
+fn refuses_strangers(replies: &[Reply]) -> bool {
+    matches!(replies, [Reply::ServerError(error)] if error.code() == "NOAUTH")
+}
+
+fn master_of(parts: &[Reply]) -> Option<HostPort> {
+    let [Reply::BulkString(host), Reply::BulkString(port)] = parts else { return None };
+    Some(HostPort {
+        host: String::from_utf8(host.clone()).ok()?,
+        port: std::str::from_utf8(port).ok()?.parse().ok()?,
+    })
+}
+
+/// Right after a fail-over a Sentinel may still name the old master, which has become a replica.
+async fn expect_master(link: &mut Link) -> Result<()> {
+    let address = link.address.to_string();
+    let replies = connect::converse(&mut link.stream, &[cmd("ROLE")]).await;
+    let replies = replies.map_err(|error| not_reached(&address, &plain_io(&error)))?;
+    match replies.first() {
+        Some(Reply::Array(role)) => match role.first() {
+            Some(Reply::BulkString(role)) if role == b"master" => Ok(()),
+            _ => Err(not_reached(&address, &"it is no master any more")),
+        },
+        // A user without the right to ask ROLE finds out by the READONLY of a replica.
+        Some(Reply::ServerError(error)) if error.code() == "NOPERM" => Ok(()),
+        _ => Err(not_reached(&address, &"it does not tell its role")),
+    }
+}

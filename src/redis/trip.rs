@@ -1,0 +1,349 @@
+//! Round trips: which connection a request goes over, what is tried again, and when it is given up.
+//!
+//! - A blocking caller who is alone, or one of few, uses a connection directly ([`Direct`]); from
+//!   `direct_max` calls in flight on they share a pipe, where many requests leave in one write.
+//!   Asynchronous callers always share the pipe of their runtime. A Cluster has pipes only.
+//! - What the server surely did not get is sent again on a new connection, reads also where that is
+//!   not sure; always within the deadline, and each only as often as `retries` says, a connection that
+//!   the server had closed while it lay idle not counted.
+//! - READONLY is the answer of a master that was demoted: a new epoch begins, and behind Sentinels the
+//!   request, which was not executed, is sent once more to the new master.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+
+use super::commands::{Replies, Request};
+use super::connect::{self, connect_deadline};
+use super::direct::Direct;
+use super::error_map::{Trip, is_readonly, no_reply, not_reached};
+use super::pipe::Pipe;
+use super::state::State;
+use super::{Shared, listen};
+use crate::clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime;
+
+/// What a call may still try.
+struct Budget {
+    retries: u32,
+    /// Connections that the server had closed: each costs one of the pool, so this is only a fence.
+    stale: u32,
+    readonly: bool,
+    deadline: Instant,
+}
+
+impl Budget {
+    fn new(shared: &Shared, deadline: Instant) -> Self {
+        Self {
+            retries: shared.endpoint.options.retries,
+            stale: 2,
+            readonly: shared.endpoint.is_sentinel(),
+            deadline,
+        }
+    }
+
+    /// Whether the request may be sent once more after `trip`.
+    fn allows(&mut self, trip: &Trip, request: &Request, stale: bool) -> bool {
+        let error = match trip {
+            Trip::NotSent(error) => error,
+            Trip::Unknown(error) if request.read_only => error,
+            Trip::Unknown(_) => return false,
+        };
+        // Whoever could not connect has been told what there is to know; what comes back as another
+        // class (the caller's interrupt, no memory) is no matter of trying again.
+        let connection = matches!(error.kind(), ErrorKind::Connect | ErrorKind::Timeout);
+        if !connection || Instant::now() >= self.deadline {
+            return false;
+        }
+        let left = if stale { &mut self.stale } else { &mut self.retries };
+        let allowed = *left > 0;
+        *left = left.saturating_sub(1);
+        allowed
+    }
+
+    /// Whether a request that a replica refused may be sent to the new master.
+    fn allows_after_readonly(&mut self) -> bool {
+        Instant::now() < self.deadline && std::mem::take(&mut self.readonly)
+    }
+}
+
+/// A trip that failed, and whether its connection had been idle before.
+struct Failed {
+    trip: Trip,
+    stale: bool,
+}
+
+impl From<Trip> for Failed {
+    fn from(trip: Trip) -> Self {
+        Self { trip, stale: false }
+    }
+}
+
+impl Shared {
+    /// Sends `request` from a thread without an event loop.
+    pub(super) fn run(self: &Arc<Self>, request: &Request, deadline: Instant) -> Result<Replies> {
+        runtime::refuse_library_thread()?;
+        if request.replies() == 0 {
+            return Ok(Replies::Many(Vec::new()));
+        }
+        let state = self.state();
+        let call = state.enter();
+        let direct = self.direct_max > 0 && call.calls <= self.direct_max;
+        let mut budget = Budget::new(self, deadline);
+        loop {
+            let outcome = if direct {
+                self.run_directly(state, request, deadline)
+            } else {
+                self.run_on_pipe(state, request, deadline).map_err(Failed::from)
+            };
+            match outcome {
+                Ok(replies) if replies.any(is_readonly) => {
+                    state.new_epoch();
+                    if !budget.allows_after_readonly() {
+                        return Ok(replies);
+                    }
+                }
+                Ok(replies) => return Ok(replies),
+                Err(failed) => {
+                    if !budget.allows(&failed.trip, request, failed.stale) {
+                        return Err(failed.trip.into_error());
+                    }
+                }
+            }
+        }
+    }
+
+    fn run_directly(
+        self: &Arc<Self>,
+        state: &Arc<State>,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Replies, Failed> {
+        let mut direct = match state.check_out() {
+            Some(direct) => direct,
+            None => self.connect_directly(state, deadline).map_err(Trip::NotSent)?,
+        };
+        let fresh = direct.fresh;
+        match direct.call(request, deadline) {
+            Ok(replies) => {
+                state.check_in(direct);
+                Ok(replies)
+            }
+            Err(trip) => {
+                let stale = !fresh && Instant::now() < deadline;
+                if stale {
+                    state.drop_idle();
+                }
+                Err(Failed { trip, stale })
+            }
+        }
+    }
+
+    /// Connects on the runtime, which goes on when the caller's deadline comes first: the connection
+    /// is then there for the next call.
+    pub(super) fn connect_directly(
+        self: &Arc<Self>,
+        state: &Arc<State>,
+        deadline: Instant,
+    ) -> Result<Direct> {
+        state.gate.enter()?;
+        let (sender, receiver) = oneshot::channel();
+        let (shared, connecting) = (self.clone(), state.clone());
+        runtime::spawn(async move {
+            let state = connecting;
+            let epoch = state.epoch();
+            let until = connect_deadline(shared.endpoint.options.connect_timeout);
+            let link = connect::connect(&shared.endpoint, &state.resolver, until).await;
+            state.gate.record(&link);
+            let timeout = shared.endpoint.options.timeout;
+            let direct = link.and_then(|link| Direct::new(link, timeout, shared.limit, epoch));
+            if let Err(Ok(direct)) = sender.send(direct) {
+                state.check_in(direct);
+            }
+        })?;
+        match runtime::block_on(deadline, receiver) {
+            Ok(Ok(direct)) => direct,
+            Ok(Err(_)) => Err(ErrorKind::Closed.into()),
+            Err(error) => Err(self.unconnected(error)),
+        }
+    }
+
+    fn unconnected(&self, error: Error) -> Error {
+        match error.kind() {
+            ErrorKind::Timeout => not_reached(&self.endpoint.describe(), &"no answer in time"),
+            _ => error,
+        }
+    }
+
+    fn run_on_pipe(
+        self: &Arc<Self>,
+        state: &Arc<State>,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Replies, Trip> {
+        let home = runtime::handle().map_err(Trip::NotSent)?;
+        let began = clock::now_ms();
+        let mut used = None;
+        let outcome = runtime::block_on(deadline, self.call_pipe(state, request, &home, &mut used));
+        outcome.unwrap_or_else(|error| Err(self.ended(error, used, began)))
+    }
+
+    async fn call_pipe(
+        self: &Arc<Self>,
+        state: &Arc<State>,
+        request: &Request,
+        home: &Handle,
+        used: &mut Option<Pipe>,
+    ) -> Result<Replies, Trip> {
+        let pipe = self.pipe(state, home).await.map_err(Trip::NotSent)?;
+        *used = Some(pipe.clone());
+        pipe.call(request, home).await
+    }
+
+    /// The trip of a call that was ended from outside, by its deadline or otherwise.
+    fn ended(&self, error: Error, used: Option<Pipe>, began: u64) -> Trip {
+        let Some(pipe) = used else { return Trip::NotSent(self.unconnected(error)) };
+        if error.kind() != ErrorKind::Timeout {
+            return Trip::Unknown(error);
+        }
+        if pipe.gave_nothing_since(began) {
+            pipe.give_up();
+        }
+        Trip::Unknown(no_reply())
+    }
+
+    /// Sends `request` from a task. Uses the runtime that the task is in, and the library's where it
+    /// is in none.
+    pub(super) async fn run_async(
+        self: &Arc<Self>,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Replies> {
+        if request.replies() == 0 {
+            return Ok(Replies::Many(Vec::new()));
+        }
+        let state = self.state();
+        let _call = state.enter();
+        let home = home()?;
+        let mut budget = Budget::new(self, deadline);
+        loop {
+            let began = clock::now_ms();
+            let mut used = None;
+            let outcome =
+                timeout(&home, deadline, self.call_pipe(state, request, &home, &mut used)).await;
+            let outcome =
+                outcome.unwrap_or_else(|| Err(self.ended(ErrorKind::Timeout.into(), used, began)));
+            match outcome {
+                Ok(replies) if replies.any(is_readonly) => {
+                    state.new_epoch();
+                    if !budget.allows_after_readonly() {
+                        return Ok(replies);
+                    }
+                }
+                Ok(replies) => return Ok(replies),
+                Err(trip) => {
+                    if !budget.allows(&trip, request, false) {
+                        return Err(trip.into_error());
+                    }
+                }
+            }
+        }
+    }
+
+    /// The pipe of `home`, connected now if need be.
+    pub(super) async fn pipe(self: &Arc<Self>, state: &Arc<State>, home: &Handle) -> Result<Pipe> {
+        let mut pending = state.pipe(home, |sender| {
+            let (shared, state, task_home) = (self.clone(), state.clone(), home.clone());
+            home.spawn(shared.connect_pipe(state, task_home, sender));
+        })?;
+        let connected = pending.wait_for(Option::is_some).await;
+        match connected.map(|pipe| pipe.clone()) {
+            Ok(Some(pipe)) => pipe,
+            _ => Err(ErrorKind::Closed.into()),
+        }
+    }
+
+    async fn connect_pipe(
+        self: Arc<Self>,
+        state: Arc<State>,
+        home: Handle,
+        sender: watch::Sender<Option<Result<Pipe>>>,
+    ) {
+        let epoch = state.epoch();
+        let until = connect_deadline(self.endpoint.options.connect_timeout);
+        let connecting = async {
+            if self.endpoint.is_cluster() {
+                return Pipe::cluster(&self.endpoint, epoch).await;
+            }
+            if let Some(client) = &self.endpoint.client {
+                return Pipe::by_client(client, epoch).await;
+            }
+            let link = connect::connect(&self.endpoint, &state.resolver, until).await?;
+            Pipe::single(link, &home, self.limit, epoch, None).await
+        };
+        let pipe = match tokio::time::timeout_at(until, connecting).await {
+            Ok(pipe) => pipe,
+            Err(_) => Err(not_reached(&self.endpoint.describe(), &"no answer in time")),
+        };
+        state.gate.record(&pipe);
+        sender.send_replace(Some(pipe));
+    }
+
+    /// A write of the owner of the invalidation stream: over the tracked connection while there is
+    /// one, so that the server does not echo it.
+    pub(super) fn run_tracked(
+        self: &Arc<Self>,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Replies> {
+        runtime::refuse_library_thread()?;
+        let state = self.state();
+        let Some(pipe) = state.tracked() else { return self.run(request, deadline) };
+        let _call = state.enter();
+        let home = runtime::handle()?;
+        let sent_at = Instant::now();
+        match runtime::block_on(deadline, pipe.call(request, &home)) {
+            Ok(replied) => listen::replied(self, state, replied, sent_at),
+            Err(error) if error.kind() == ErrorKind::Timeout => Err(no_reply()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As [`Shared::run_tracked`], from a task.
+    pub(super) async fn run_tracked_async(
+        self: &Arc<Self>,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Replies> {
+        let state = self.state();
+        let Some(pipe) = state.tracked() else { return self.run_async(request, deadline).await };
+        let _call = state.enter();
+        let home = home()?;
+        let sent_at = Instant::now();
+        match timeout(&home, deadline, pipe.call(request, &home)).await {
+            Some(replied) => listen::replied(self, state, replied, sent_at),
+            None => Err(no_reply()),
+        }
+    }
+}
+
+/// The runtime that asynchronous callers use.
+pub(super) fn home() -> Result<Handle> {
+    Handle::try_current().or_else(|_| runtime::handle())
+}
+
+/// `future` bounded by `deadline`, also where the caller polls it outside of tokio.
+pub(super) async fn timeout<F: Future>(
+    home: &Handle,
+    deadline: Instant,
+    future: F,
+) -> Option<F::Output> {
+    let bounded = {
+        let _context = home.enter();
+        tokio::time::timeout_at(deadline.into(), future)
+    };
+    bounded.await.ok()
+}
