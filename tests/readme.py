@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""The README's programs run as printed, and what the documents name exists.
+"""The documents' programs run as printed, and what the documents name exists.
 
     python3 tests/readme.py [--library DIR] [c] [cpp] [python] [rust] [links] [targets] [urls]
 
-Each ```c, ```cpp, ```python and ```rust block of README.md is a whole program: it is built against the
-tree's headers and the library in DIR (default: target/release), run, and its output is compared with
-the `prints:` comments beside the lines that print. Then: relative links and their anchors in all
-documents, `make` targets, and cache URLs, which the library itself judges.
+Each ```c, ```cpp, ```python and ```rust block of README.md, docs/c.md and docs/cpp.md is a whole program: it
+is built against the tree's headers and the library in DIR (default: target/release), run, and its
+output is compared with the `prints:` comments beside the lines that print. Then: relative links and
+their anchors in all documents, `make` targets, and cache URLs, which the library itself judges.
 
 With LC_TEST_URL_SINGLE set to a server's URL the programs run a second time with that server, as a
 Hybrid, in the place of `local:`.
@@ -27,7 +27,7 @@ import uuid
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
+WITH_PROGRAMS = [ROOT / "README.md", ROOT / "docs/c.md", ROOT / "docs/cpp.md"]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 WORK = TARGET / "readme"
@@ -44,9 +44,10 @@ library = TARGET / "release"
 
 
 def programs(language):
-    """The README's programs in `language`."""
-    found = [body for name, body in FENCE.findall(README.read_text()) if name == language]
-    assert found, f"README.md has no {language} program"
+    """The documents' programs in `language`."""
+    texts = [document.read_text() for document in WITH_PROGRAMS]
+    found = [body for text in texts for name, body in FENCE.findall(text) if name == language]
+    assert found, f"the documents have no {language} program"
     return found
 
 
@@ -63,7 +64,7 @@ def check_output(source, command, **kwargs):
     expected = PRINTS.findall(source)
     assert expected, "the program has no `prints:` comment"
     printed = run(command, timeout=SECONDS, **kwargs).splitlines()
-    assert printed == expected, f"printed {printed}, the README says {expected}"
+    assert printed == expected, f"printed {printed}, the document says {expected}"
 
 
 def editions(source):
