@@ -742,33 +742,110 @@ lc_status lc_expire(lc_cache cache, const void *key, size_t key_len, uint64_t tt
 /// length alone.
 /// len: receives the key's length without the NUL, also on LCACHE_ERANGE (cap has to be larger than it).
 ///
-/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL; LCACHE_ETOOBIG (the key
-/// would be longer than LCACHE_KEY_MAX); LCACHE_EPANIC.
+/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL; LCACHE_ETOOBIG
+/// (the key would be longer than LCACHE_KEY_MAX); LCACHE_EPANIC.
 /// Threads: any.
 /// Blocks: never.
 /// Ownership: buf stays the caller's.
 lc_status lc_key_user(const char *id, char *buf, size_t cap, size_t *len);
 
-/// Writes the key "token:ID". Everything else as lc_key_user.
+/// Writes the key "token:ID".
+///
+/// id: a NUL-terminated text in UTF-8.
+/// buf, cap: the buffer and its size in bytes; receives the key, NUL-terminated. NULL and 0 ask for the
+/// length alone.
+/// len: receives the key's length without the NUL, also on LCACHE_ERANGE (cap has to be larger than it).
+///
+/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL; LCACHE_ETOOBIG
+/// (the key would be longer than LCACHE_KEY_MAX); LCACHE_EPANIC.
+/// Threads: any.
+/// Blocks: never.
+/// Ownership: buf stays the caller's.
 lc_status lc_key_token(const char *id, char *buf, size_t cap, size_t *len);
 
-/// Writes the key "permission:ID". Everything else as lc_key_user.
+/// Writes the key "permission:ID".
+///
+/// id: a NUL-terminated text in UTF-8.
+/// buf, cap: the buffer and its size in bytes; receives the key, NUL-terminated. NULL and 0 ask for the
+/// length alone.
+/// len: receives the key's length without the NUL, also on LCACHE_ERANGE (cap has to be larger than it).
+///
+/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL; LCACHE_ETOOBIG
+/// (the key would be longer than LCACHE_KEY_MAX); LCACHE_EPANIC.
+/// Threads: any.
+/// Blocks: never.
+/// Ownership: buf stays the caller's.
 lc_status lc_key_permission(const char *id, char *buf, size_t cap, size_t *len);
 
-/// Writes the key "role:ID". Everything else as lc_key_user.
+/// Writes the key "role:ID".
+///
+/// id: a NUL-terminated text in UTF-8.
+/// buf, cap: the buffer and its size in bytes; receives the key, NUL-terminated. NULL and 0 ask for the
+/// length alone.
+/// len: receives the key's length without the NUL, also on LCACHE_ERANGE (cap has to be larger than it).
+///
+/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL; LCACHE_ETOOBIG
+/// (the key would be longer than LCACHE_KEY_MAX); LCACHE_EPANIC.
+/// Threads: any.
+/// Blocks: never.
+/// Ownership: buf stays the caller's.
 lc_status lc_key_role(const char *id, char *buf, size_t cap, size_t *len);
 
-/// Writes the key "session:ID". Everything else as lc_key_user.
+/// Writes the key "session:ID".
+///
+/// id: a NUL-terminated text in UTF-8.
+/// buf, cap: the buffer and its size in bytes; receives the key, NUL-terminated. NULL and 0 ask for the
+/// length alone.
+/// len: receives the key's length without the NUL, also on LCACHE_ERANGE (cap has to be larger than it).
+///
+/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL; LCACHE_ETOOBIG
+/// (the key would be longer than LCACHE_KEY_MAX); LCACHE_EPANIC.
+/// Threads: any.
+/// Blocks: never.
+/// Ownership: buf stays the caller's.
 lc_status lc_key_session(const char *id, char *buf, size_t cap, size_t *len);
 
-/// Writes the key "user:ID:permissions". Everything else as lc_key_user.
+/// Writes the key "user:ID:permissions".
+///
+/// id: a NUL-terminated text in UTF-8.
+/// buf, cap: the buffer and its size in bytes; receives the key, NUL-terminated. NULL and 0 ask for the
+/// length alone.
+/// len: receives the key's length without the NUL, also on LCACHE_ERANGE (cap has to be larger than it).
+///
+/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL; LCACHE_ETOOBIG
+/// (the key would be longer than LCACHE_KEY_MAX); LCACHE_EPANIC.
+/// Threads: any.
+/// Blocks: never.
+/// Ownership: buf stays the caller's.
 lc_status lc_key_user_permissions(const char *id, char *buf, size_t cap, size_t *len);
 
-/// Writes the key "user:ID:roles". Everything else as lc_key_user.
+/// Writes the key "user:ID:roles".
+///
+/// id: a NUL-terminated text in UTF-8.
+/// buf, cap: the buffer and its size in bytes; receives the key, NUL-terminated. NULL and 0 ask for the
+/// length alone.
+/// len: receives the key's length without the NUL, also on LCACHE_ERANGE (cap has to be larger than it).
+///
+/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL; LCACHE_ETOOBIG
+/// (the key would be longer than LCACHE_KEY_MAX); LCACHE_EPANIC.
+/// Threads: any.
+/// Blocks: never.
+/// Ownership: buf stays the caller's.
 lc_status lc_key_user_roles(const char *id, char *buf, size_t cap, size_t *len);
 
-/// Writes the key "NS:ID". Everything else as lc_key_user; LCACHE_EINVAL also for the namespace "__lc",
-/// which is the library's own.
+/// Writes the key "NS:ID".
+///
+/// ns, id: NUL-terminated texts in UTF-8.
+/// buf, cap: the buffer and its size in bytes; receives the key, NUL-terminated. NULL and 0 ask for the
+/// length alone.
+/// len: receives the key's length without the NUL, also on LCACHE_ERANGE (cap has to be larger than it).
+///
+/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL (also for the namespace "__lc", which is
+/// the library's own); LCACHE_ETOOBIG (the key
+/// would be longer than LCACHE_KEY_MAX); LCACHE_EPANIC.
+/// Threads: any.
+/// Blocks: never.
+/// Ownership: buf stays the caller's.
 lc_status lc_key_custom(const char *ns, const char *id, char *buf, size_t cap, size_t *len);
 
 /// The counters of a cache. Asks no server.

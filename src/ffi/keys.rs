@@ -16,8 +16,8 @@ use crate::key::{CacheKey, check_key};
 /// length alone.
 /// len: receives the key's length without the NUL, also on LCACHE_ERANGE (cap has to be larger than it).
 ///
-/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL; LCACHE_ETOOBIG (the key
-/// would be longer than LCACHE_KEY_MAX); LCACHE_EPANIC.
+/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL; LCACHE_ETOOBIG
+/// (the key would be longer than LCACHE_KEY_MAX); LCACHE_EPANIC.
 /// Threads: any.
 /// Blocks: never.
 /// Ownership: buf stays the caller's.
@@ -32,7 +32,18 @@ pub unsafe extern "C" fn lc_key_user(
     guard(|| unsafe { write_key(CacheKey::user(pointers::text(id, "id")?), buf, cap, len) })
 }
 
-/// Writes the key "token:ID". Everything else as lc_key_user.
+/// Writes the key "token:ID".
+///
+/// id: a NUL-terminated text in UTF-8.
+/// buf, cap: the buffer and its size in bytes; receives the key, NUL-terminated. NULL and 0 ask for the
+/// length alone.
+/// len: receives the key's length without the NUL, also on LCACHE_ERANGE (cap has to be larger than it).
+///
+/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL; LCACHE_ETOOBIG
+/// (the key would be longer than LCACHE_KEY_MAX); LCACHE_EPANIC.
+/// Threads: any.
+/// Blocks: never.
+/// Ownership: buf stays the caller's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lc_key_token(
     id: *const c_char,
@@ -44,7 +55,18 @@ pub unsafe extern "C" fn lc_key_token(
     guard(|| unsafe { write_key(CacheKey::token(pointers::text(id, "id")?), buf, cap, len) })
 }
 
-/// Writes the key "permission:ID". Everything else as lc_key_user.
+/// Writes the key "permission:ID".
+///
+/// id: a NUL-terminated text in UTF-8.
+/// buf, cap: the buffer and its size in bytes; receives the key, NUL-terminated. NULL and 0 ask for the
+/// length alone.
+/// len: receives the key's length without the NUL, also on LCACHE_ERANGE (cap has to be larger than it).
+///
+/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL; LCACHE_ETOOBIG
+/// (the key would be longer than LCACHE_KEY_MAX); LCACHE_EPANIC.
+/// Threads: any.
+/// Blocks: never.
+/// Ownership: buf stays the caller's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lc_key_permission(
     id: *const c_char,
@@ -56,7 +78,18 @@ pub unsafe extern "C" fn lc_key_permission(
     guard(|| unsafe { write_key(CacheKey::permission(pointers::text(id, "id")?), buf, cap, len) })
 }
 
-/// Writes the key "role:ID". Everything else as lc_key_user.
+/// Writes the key "role:ID".
+///
+/// id: a NUL-terminated text in UTF-8.
+/// buf, cap: the buffer and its size in bytes; receives the key, NUL-terminated. NULL and 0 ask for the
+/// length alone.
+/// len: receives the key's length without the NUL, also on LCACHE_ERANGE (cap has to be larger than it).
+///
+/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL; LCACHE_ETOOBIG
+/// (the key would be longer than LCACHE_KEY_MAX); LCACHE_EPANIC.
+/// Threads: any.
+/// Blocks: never.
+/// Ownership: buf stays the caller's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lc_key_role(
     id: *const c_char,
@@ -68,7 +101,18 @@ pub unsafe extern "C" fn lc_key_role(
     guard(|| unsafe { write_key(CacheKey::role(pointers::text(id, "id")?), buf, cap, len) })
 }
 
-/// Writes the key "session:ID". Everything else as lc_key_user.
+/// Writes the key "session:ID".
+///
+/// id: a NUL-terminated text in UTF-8.
+/// buf, cap: the buffer and its size in bytes; receives the key, NUL-terminated. NULL and 0 ask for the
+/// length alone.
+/// len: receives the key's length without the NUL, also on LCACHE_ERANGE (cap has to be larger than it).
+///
+/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL; LCACHE_ETOOBIG
+/// (the key would be longer than LCACHE_KEY_MAX); LCACHE_EPANIC.
+/// Threads: any.
+/// Blocks: never.
+/// Ownership: buf stays the caller's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lc_key_session(
     id: *const c_char,
@@ -80,7 +124,18 @@ pub unsafe extern "C" fn lc_key_session(
     guard(|| unsafe { write_key(CacheKey::session(pointers::text(id, "id")?), buf, cap, len) })
 }
 
-/// Writes the key "user:ID:permissions". Everything else as lc_key_user.
+/// Writes the key "user:ID:permissions".
+///
+/// id: a NUL-terminated text in UTF-8.
+/// buf, cap: the buffer and its size in bytes; receives the key, NUL-terminated. NULL and 0 ask for the
+/// length alone.
+/// len: receives the key's length without the NUL, also on LCACHE_ERANGE (cap has to be larger than it).
+///
+/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL; LCACHE_ETOOBIG
+/// (the key would be longer than LCACHE_KEY_MAX); LCACHE_EPANIC.
+/// Threads: any.
+/// Blocks: never.
+/// Ownership: buf stays the caller's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lc_key_user_permissions(
     id: *const c_char,
@@ -94,7 +149,18 @@ pub unsafe extern "C" fn lc_key_user_permissions(
     })
 }
 
-/// Writes the key "user:ID:roles". Everything else as lc_key_user.
+/// Writes the key "user:ID:roles".
+///
+/// id: a NUL-terminated text in UTF-8.
+/// buf, cap: the buffer and its size in bytes; receives the key, NUL-terminated. NULL and 0 ask for the
+/// length alone.
+/// len: receives the key's length without the NUL, also on LCACHE_ERANGE (cap has to be larger than it).
+///
+/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL; LCACHE_ETOOBIG
+/// (the key would be longer than LCACHE_KEY_MAX); LCACHE_EPANIC.
+/// Threads: any.
+/// Blocks: never.
+/// Ownership: buf stays the caller's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lc_key_user_roles(
     id: *const c_char,
@@ -106,8 +172,19 @@ pub unsafe extern "C" fn lc_key_user_roles(
     guard(|| unsafe { write_key(CacheKey::user_roles(pointers::text(id, "id")?), buf, cap, len) })
 }
 
-/// Writes the key "NS:ID". Everything else as lc_key_user; LCACHE_EINVAL also for the namespace "__lc",
-/// which is the library's own.
+/// Writes the key "NS:ID".
+///
+/// ns, id: NUL-terminated texts in UTF-8.
+/// buf, cap: the buffer and its size in bytes; receives the key, NUL-terminated. NULL and 0 ask for the
+/// length alone.
+/// len: receives the key's length without the NUL, also on LCACHE_ERANGE (cap has to be larger than it).
+///
+/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL (also for the namespace "__lc", which is
+/// the library's own); LCACHE_ETOOBIG (the key
+/// would be longer than LCACHE_KEY_MAX); LCACHE_EPANIC.
+/// Threads: any.
+/// Blocks: never.
+/// Ownership: buf stays the caller's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lc_key_custom(
     ns: *const c_char,
