@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::ptr;
 
 use super::guard::guard;
-use super::open_caches::{ttl, with_cache};
+use super::open_caches::{ttl, with_shared};
 use super::pointers::{self, Out};
 use super::status::LCACHE_OK;
 use super::types::{lc_bytes, lc_cache, lc_status, lc_value};
@@ -43,7 +43,7 @@ pub unsafe extern "C" fn lc_get_many(
         values.fill(MaybeUninit::new(ptr::null_mut()));
         // SAFETY: as above.
         let (hits, keys) = unsafe { (Out::new(hits, "hits")?, keys_of(keys, n)?) };
-        let found = with_cache(cache, |cache| cache.get_many(&keys))?;
+        let found = with_shared(cache, |cache| cache.get_many(&keys))?;
         let mut count = 0;
         for (place, value) in values.iter_mut().zip(found) {
             if let Some(value) = value {
@@ -86,7 +86,7 @@ pub unsafe extern "C" fn lc_set_many(
             // SAFETY: as above, for the bytes of each element.
             unsafe { Ok((pointers::key_of(key)?, pointers::value_of(value)?)) }
         })?;
-        with_cache(cache, |cache| cache.set_many(&items, ttl(ttl_ms)))?;
+        with_shared(cache, |cache| cache.set_many(&items, ttl(ttl_ms)))?;
         Ok(LCACHE_OK)
     })
 }
@@ -114,7 +114,7 @@ pub unsafe extern "C" fn lc_delete_many(
     guard(|| {
         // SAFETY: the caller passes NULL or what the header asks for.
         let (deleted, keys) = unsafe { (Out::new(deleted, "deleted")?, keys_of(keys, n)?) };
-        let count = with_cache(cache, |cache| cache.delete_many(&keys))?;
+        let count = with_shared(cache, |cache| cache.delete_many(&keys))?;
         deleted.put(usize::try_from(count).unwrap_or(usize::MAX));
         Ok(LCACHE_OK)
     })

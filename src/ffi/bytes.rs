@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::ptr;
 
 use super::guard::guard;
-use super::open_caches::{ttl, with_cache};
+use super::open_caches::{ttl, with_cache, with_shared};
 use super::pointers::{self, Out};
 use super::status::{LCACHE_MISS, LCACHE_OK, ok_or_miss};
 use super::types::{lc_cache, lc_status, lc_value};
@@ -187,7 +187,7 @@ pub unsafe extern "C" fn lc_exists(
 #[unsafe(no_mangle)]
 pub extern "C" fn lc_clear(cache: lc_cache) -> lc_status {
     guard(|| {
-        with_cache(cache, |cache| cache.clear())?;
+        with_shared(cache, |cache| cache.clear())?;
         Ok(LCACHE_OK)
     })
 }

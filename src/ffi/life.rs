@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::time::Duration;
 
 use super::guard::guard;
-use super::open_caches::{CACHES, config_of, open, publish, share, unknown, url_of, with_cache};
+use super::open_caches::{CACHES, config_of, open, publish, share, unknown, url_of, with_shared};
 use super::pointers::{self, Out};
 use super::status::LCACHE_OK;
 use super::types::{LCACHE_HYBRID, LCACHE_LOCAL, LCACHE_REDIS, lc_cache, lc_status};
@@ -194,7 +194,7 @@ pub unsafe extern "C" fn lc_kind(cache: lc_cache, out: *mut i32) -> lc_status {
 #[unsafe(no_mangle)]
 pub extern "C" fn lc_ping(cache: lc_cache) -> lc_status {
     guard(|| {
-        with_cache(cache, |cache| cache.ping())?;
+        with_shared(cache, |cache| cache.ping())?;
         Ok(LCACHE_OK)
     })
 }

@@ -47,11 +47,10 @@ pub(super) fn publish(cache: AnyCache) -> Result<lc_cache> {
     CACHES.insert(Arc::new(cache))
 }
 
-/// Runs an operation on the cache that `handle` names.
+/// Runs an operation of one key on the cache that `handle` names.
 ///
-/// A Local cache never waits: its operations run inside the fork gate, by reference. The others may wait
-/// for a server, which the gate must not cover: they get a reference of their own, run outside, and are
-/// refused on the library's own threads and in its callbacks.
+/// On a Local cache it never waits and is short: it runs inside the fork gate, by reference, so that
+/// nothing shared is written. On the others see [`with_shared`].
 #[inline]
 pub(super) fn with_cache<R>(
     handle: lc_cache,
@@ -65,6 +64,20 @@ pub(super) fn with_cache<R>(
     let cache = cache.share();
     drop(inside);
     runtime::refuse_library_thread()?;
+    operation(&cache)
+}
+
+/// As [`with_cache`], for what may take long on every kind of cache: the operation has a reference of its
+/// own and runs outside the gate, which must cover neither a wait nor long work. What may wait for a
+/// server is refused on the library's own threads and in its callbacks.
+pub(super) fn with_shared<R>(
+    handle: lc_cache,
+    operation: impl FnOnce(&AnyCache) -> Result<R>,
+) -> Result<R> {
+    let cache = share(handle)?;
+    if !matches!(&*cache, AnyCache::Local(_)) {
+        runtime::refuse_library_thread()?;
+    }
     operation(&cache)
 }
 

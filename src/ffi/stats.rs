@@ -1,7 +1,7 @@
 //! Seeing inside: the counters, and how many entries there are.
 
 use super::guard::guard;
-use super::open_caches::{share, with_cache};
+use super::open_caches::{share, with_shared};
 use super::pointers::{self, Out};
 use super::status::LCACHE_OK;
 use super::types::{lc_cache, lc_stats, lc_status};
@@ -49,7 +49,7 @@ pub unsafe extern "C" fn lc_count(cache: lc_cache, out: *mut u64) -> lc_status {
     guard(|| {
         // SAFETY: the caller passes NULL or what the header asks for.
         let out = unsafe { Out::new(out, "out")? };
-        out.put(with_cache(cache, |cache| cache.count())?);
+        out.put(with_shared(cache, |cache| cache.count())?);
         Ok(LCACHE_OK)
     })
 }
