@@ -20,7 +20,7 @@ use std::future::Future;
 use std::mem::MaybeUninit;
 use std::pin::pin;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -43,6 +43,7 @@ pub(crate) const MAX_WORKERS: usize = 256;
 const MAX_BLOCKING_THREADS: usize = 16;
 
 static CURRENT: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
+static SHUTDOWNS: AtomicU32 = AtomicU32::new(0);
 
 struct Slot {
     generation: u32,
@@ -165,6 +166,7 @@ pub(crate) fn interrupted() -> bool {
 /// Errors: [`ErrorKind::Reentrant`] on a thread of the library.
 pub fn shutdown(timeout: Duration) -> Result<()> {
     refuse_library_thread()?;
+    SHUTDOWNS.fetch_add(1, Ordering::AcqRel);
     let pointer = CURRENT.load(Ordering::Acquire);
     let Some(slot) = deref(pointer) else { return Ok(()) };
     if slot.generation != fork::generation() {
@@ -180,6 +182,12 @@ pub fn shutdown(timeout: Duration) -> Result<()> {
         runtime.shutdown_timeout(timeout);
     }
     Ok(())
+}
+
+/// How often [`shutdown`] was called. A caller that waits without the runtime notes the number before
+/// and looks at least every [`SLICE`] whether it has grown.
+pub(crate) fn shutdowns() -> u32 {
+    SHUTDOWNS.load(Ordering::Acquire)
 }
 
 /// The slot of this process, made if there is none.

@@ -115,6 +115,7 @@ impl Shared {
             errors: count(Counter::Errors),
             ..CacheStats::default()
         }
+        .rated()
     }
 }
 

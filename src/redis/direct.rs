@@ -54,6 +54,7 @@ pub(super) struct Direct {
 enum Stop {
     Deadline,
     Interrupted,
+    Closed,
     Io(io::Error),
 }
 
@@ -104,6 +105,7 @@ impl Direct {
             )));
         }
         self.broken = true;
+        self.socket.shutdowns = runtime::shutdowns();
         self.out.clear();
         request.pack(&mut self.out);
         self.send(deadline).map_err(|stop| match stop {
@@ -114,6 +116,7 @@ impl Direct {
             Stop::Io(error) => Trip::Unknown(broken(&plain_io(&error))),
             Stop::Deadline => Trip::Unknown(no_reply()),
             Stop::Interrupted => Trip::Unknown(ErrorKind::Interrupted.into()),
+            Stop::Closed => Trip::Unknown(ErrorKind::Closed.into()),
         })?;
         let replies = self.receive(request, deadline).map_err(|stop| match stop {
             Stop::Io(error) if error.kind() == io::ErrorKind::OutOfMemory => {
@@ -122,6 +125,7 @@ impl Direct {
             Stop::Io(error) => Trip::Unknown(broken(&plain_io(&error))),
             Stop::Deadline => Trip::Unknown(no_reply()),
             Stop::Interrupted => Trip::Unknown(ErrorKind::Interrupted.into()),
+            Stop::Closed => Trip::Unknown(ErrorKind::Closed.into()),
         })?;
         // Anything left over belongs to nobody: then it stays broken.
         self.broken = !self.input.filled().is_empty();
@@ -310,6 +314,8 @@ struct Socket {
     plain: Plain,
     slice: Duration,
     armed: Duration,
+    /// [`runtime::shutdowns`] when the present call began.
+    shutdowns: u32,
 }
 
 impl Socket {
@@ -327,7 +333,7 @@ impl Socket {
 
     fn armed(plain: Plain, slice: Duration) -> io::Result<Self> {
         let slice = slice.max(Duration::from_millis(1));
-        let socket = Self { plain, slice, armed: slice };
+        let socket = Self { plain, slice, armed: slice, shutdowns: 0 };
         socket.as_ref().set_read_timeout(Some(slice))?;
         socket.as_ref().set_write_timeout(Some(slice))?;
         Ok(socket)
@@ -385,6 +391,9 @@ impl Timed<'_> {
                     self.begun = true;
                     if runtime::interrupted() {
                         return self.stopped(Stop::Interrupted);
+                    }
+                    if runtime::shutdowns() != self.socket.shutdowns {
+                        return self.stopped(Stop::Closed);
                     }
                 }
                 done => {
