@@ -1,0 +1,198 @@
+//! Every way to a server: password, user, database, unix socket, TLS, Sentinel, Cluster, and what each
+//! says when it is wrong.
+
+mod support;
+
+use std::time::Duration;
+
+use lighter_cache::{
+    AnyCache, BlockingCache, Error, ErrorKind, RedisCache, Result, Ttl, config::Config,
+};
+use support::{SERVERS, Server, eventually, with_options};
+
+const HOUR: Ttl = Ttl::After(Duration::from_secs(3600));
+
+fn try_open(url: &str) -> Result<AnyCache> {
+    AnyCache::open(&Config::parse(url)?)
+}
+
+fn works(url: &str) -> AnyCache {
+    let cache = try_open(url).unwrap_or_else(|error| panic!("{error:?}"));
+    cache.set(b"k", b"v", HOUR).unwrap();
+    assert_eq!(&*cache.get(b"k").unwrap().unwrap(), b"v");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let prefix = Config::parse(url).unwrap().redis.prefix;
+    let value = runtime.block_on(async {
+        use lighter_cache::ByteCache;
+        let cache = RedisCache::new(url, &prefix).await.unwrap();
+        cache.get_bytes(b"k").await.unwrap()
+    });
+    assert_eq!(&*value.unwrap(), b"v");
+    cache
+}
+
+fn fails(url: &str) -> Error {
+    let blocking = try_open(url).expect_err("it must not open");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let other = runtime.block_on(RedisCache::new(url, "app")).expect_err("it must not open");
+    assert_eq!(blocking.kind(), other.kind(), "{blocking:?} {other:?}");
+    let start = "Failed to create Redis connection manager: ";
+    if matches!(blocking.kind(), ErrorKind::Connect | ErrorKind::Auth) {
+        assert!(blocking.message().starts_with(start), "{blocking:?}");
+        assert!(other.message().starts_with(start), "{other:?}");
+    }
+    blocking
+}
+
+#[test]
+fn password() {
+    for server in SERVERS {
+        let servers = Server::start("password", server);
+        works(servers.url());
+        works(&servers.url_with("protocol=2"));
+        let wrong = fails(servers.url_of("wrong_password"));
+        assert_eq!(wrong.kind(), ErrorKind::Auth, "{wrong:?}");
+        let wrong = fails(&with_options(servers.url_of("wrong_password"), "protocol=2"));
+        assert_eq!(wrong.kind(), ErrorKind::Auth, "{wrong:?}");
+        for none in ["", "?protocol=2"] {
+            let address = format!("redis://127.0.0.1:{}{none}", servers.info["port"]);
+            let wrong = fails(&address);
+            assert_eq!(wrong.kind(), ErrorKind::Auth, "{wrong:?}");
+        }
+    }
+}
+
+#[test]
+fn user() {
+    for server in SERVERS {
+        let servers = Server::start("acl", server);
+        works(&servers.url_with("prefix=app"));
+        works(&servers.url_with("prefix=app&protocol=2&client_name=tester"));
+        let wrong = fails(servers.url_of("wrong_password"));
+        assert_eq!(wrong.kind(), ErrorKind::Auth, "{wrong:?}");
+        // Another prefix than the user may touch, and writing as one who may only read.
+        let outside = try_open(&servers.url_with("prefix=other")).unwrap();
+        assert_eq!(outside.get(b"k").unwrap_err().kind(), ErrorKind::Auth);
+        let reader = try_open(&with_options(servers.url_of("readonly"), "prefix=app")).unwrap();
+        assert!(reader.get(b"k").unwrap().is_some());
+        assert_eq!(reader.set(b"k", b"v", HOUR).unwrap_err().kind(), ErrorKind::Auth);
+    }
+}
+
+#[test]
+fn database() {
+    let servers = Server::single();
+    let one = works(&format!("{}/1", servers.url()));
+    let two = try_open(&servers.url_with("db=2")).unwrap();
+    assert!(two.get(b"k").unwrap().is_none());
+    assert!(one.get(b"k").unwrap().is_some());
+    let none = fails(&servers.url_with("db=99999"));
+    assert_eq!(none.kind(), ErrorKind::Connect, "{none:?}");
+}
+
+#[test]
+fn unix_socket() {
+    for server in SERVERS {
+        let servers = Server::start("unix", server);
+        works(servers.url());
+        works(&servers.url_with("db=3"));
+    }
+    let gone = fails("redis+unix:///nowhere/at/all.sock");
+    assert_eq!(gone.kind(), ErrorKind::Connect);
+    assert!(gone.message().contains("/nowhere/at/all.sock"), "{gone:?}");
+}
+
+#[test]
+fn tls() {
+    for server in SERVERS {
+        let servers = Server::start("tls", server);
+        let ca = format!("tls_ca={}", servers.cert("ca"));
+        let with_ca = |name: &str| with_options(servers.url_of(name), &ca);
+        let cache = works(&with_ca("main"));
+        let big = vec![7; 3 << 20];
+        cache.set(b"big", &big, HOUR).unwrap();
+        assert!(*cache.get(b"big").unwrap().unwrap() == big);
+        for name in ["wrong_host", "expired", "untrusted", "mutual"] {
+            let refused = fails(&with_ca(name));
+            assert_eq!(refused.kind(), ErrorKind::Connect, "{name}: {refused:?}");
+        }
+        // Without the CA the built-in roots do not know this server.
+        assert_eq!(fails(servers.url()).kind(), ErrorKind::Connect);
+        let client = format!(
+            "{ca}&tls_cert={}&tls_key={}",
+            servers.cert("client"),
+            servers.cert("client_key")
+        );
+        works(&with_options(servers.url_of("mutual"), &client));
+        for name in ["main", "wrong_host", "expired", "untrusted"] {
+            works(&with_options(servers.url_of(name), "tls_insecure=true"));
+        }
+        // A server that speaks no TLS, and certificates that are none.
+        let plain = fails(&format!("rediss://127.0.0.1:{}?{ca}&timeout=200ms", closed_port()));
+        assert_eq!(plain.kind(), ErrorKind::Connect);
+        let none = fails(&servers.url_with("tls_ca=/nowhere/ca.pem"));
+        assert_eq!(none.kind(), ErrorKind::Config);
+        assert!(none.message().contains("tls_ca"), "{none:?}");
+    }
+}
+
+/// A port on which nothing listens.
+fn closed_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+#[test]
+fn nobody_there() {
+    let port = closed_port();
+    let refused = fails(&format!("redis://127.0.0.1:{port}"));
+    assert_eq!(refused.kind(), ErrorKind::Connect);
+    assert!(refused.message().contains(&format!("127.0.0.1:{port}")), "{refused:?}");
+    let unknown = fails("redis://no-such-host.invalid:6379");
+    assert_eq!(unknown.kind(), ErrorKind::Connect);
+    assert!(unknown.message().contains("no-such-host.invalid"), "{unknown:?}");
+    let cluster = fails(&format!("redis+cluster://127.0.0.1:{port}"));
+    assert_eq!(cluster.kind(), ErrorKind::Connect, "{cluster:?}");
+    let sentinel = fails(&format!("redis+sentinel://127.0.0.1:{port}/main"));
+    assert_eq!(sentinel.kind(), ErrorKind::Connect, "{sentinel:?}");
+    assert!(sentinel.message().contains(&port.to_string()), "{sentinel:?}");
+}
+
+#[test]
+fn sentinel_follows_the_master() {
+    for server in SERVERS {
+        let servers = Server::start("sentinel", server);
+        let cache = works(servers.url());
+        servers.failover();
+        eventually("the new master is written to", || cache.set(b"k", b"after", HOUR).is_ok());
+        assert_eq!(&*cache.get(b"k").unwrap().unwrap(), b"after");
+        servers.kill();
+        eventually("the next master is written to", || cache.set(b"k", b"again", HOUR).is_ok());
+    }
+    let servers = Server::start("sentinel", "redis");
+    let url = servers.url().rsplit_once('/').unwrap().0.to_owned() + "/nobody";
+    let unknown = fails(&url);
+    assert_eq!(unknown.kind(), ErrorKind::Connect);
+    assert!(unknown.message().contains("nobody"), "{unknown:?}");
+}
+
+#[test]
+fn cluster_survives_its_masters() {
+    for server in SERVERS {
+        let servers = Server::start("cluster", server);
+        let cache = works(&servers.url_with("prefix=app"));
+        let set_all = |value: &[u8]| {
+            let names: Vec<String> = (0..100).map(|n| format!("key{n}")).collect();
+            let items: Vec<_> = names.iter().map(|name| (name.as_bytes(), value)).collect();
+            cache.set_many(&items, HOUR)
+        };
+        set_all(b"before").unwrap();
+        servers.failover();
+        eventually("all slots are written to", || set_all(b"after").is_ok());
+        servers.kill();
+        eventually("all slots are served again", || set_all(b"again").is_ok());
+        eventually("all keys are seen", || cache.count().is_ok_and(|count| count == 101));
+        cache.clear().unwrap();
+        assert_eq!(cache.count().unwrap(), 0);
+    }
+}
