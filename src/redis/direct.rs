@@ -26,12 +26,14 @@ use super::connect::Link;
 use super::error_map::{Trip, broken, no_reply, not_reached, plain_io};
 use super::reply::{Scanner, Violation, bulk_head};
 use super::stream::Stream;
-use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{self, SLICE};
 
 /// What is read at once, and what an idle connection keeps.
 const BUFFER: usize = 16 << 10;
+/// A write on a connection that was used within this time goes out without a look whether the server
+/// has closed it: who sends that often pays no system call more, and the chance is small.
+const IDLE: Duration = Duration::from_micros(100);
 /// A larger string is only allocated after it is known that there is memory for it.
 const PROBE: usize = 1 << 20;
 
@@ -45,7 +47,8 @@ pub(super) struct Direct {
     pub(super) fresh: bool,
     /// It must not be used again.
     broken: bool,
-    last_used: u64,
+    /// When the last call began.
+    last_call: Instant,
     limit: usize,
     out: Vec<u8>,
     input: Input,
@@ -83,7 +86,7 @@ impl Direct {
             epoch,
             fresh: true,
             broken: false,
-            last_used: clock::now_ms(),
+            last_call: Instant::now(),
             limit,
             out: Vec::new(),
             input: Input::new(),
@@ -97,7 +100,9 @@ impl Direct {
 
     /// Sends `request` and reads its replies by `deadline`.
     pub(super) fn call(&mut self, request: &Request, deadline: Instant) -> Result<Replies, Trip> {
-        if !request.read_only && self.last_used != clock::now_ms() && self.closed_by_server() {
+        let now = Instant::now();
+        let idle = now.saturating_duration_since(std::mem::replace(&mut self.last_call, now));
+        if !request.read_only && idle > IDLE && self.closed_by_server() {
             self.broken = true;
             return Err(Trip::NotSent(Error::new(
                 ErrorKind::Connect,
@@ -108,7 +113,7 @@ impl Direct {
         self.socket.shutdowns = runtime::shutdowns();
         self.out.clear();
         request.pack(&mut self.out);
-        self.send(deadline).map_err(|stop| match stop {
+        self.send(deadline, now).map_err(|stop| match stop {
             // The last command was not complete, and a single one is surely not executed.
             Stop::Io(error) if request.replies() == 1 => {
                 Trip::NotSent(Error::new(ErrorKind::Connect, plain_io(&error)))
@@ -130,7 +135,6 @@ impl Direct {
         // Anything left over belongs to nobody: then it stays broken.
         self.broken = !self.input.filled().is_empty();
         self.fresh = false;
-        self.last_used = clock::now_ms();
         if self.out.capacity() > 4 * BUFFER {
             self.out = Vec::new();
         }
@@ -150,8 +154,9 @@ impl Direct {
         }
     }
 
-    fn send(&mut self, deadline: Instant) -> Result<(), Stop> {
-        let mut timed = Timed { socket: &mut self.socket, deadline, stop: None, begun: false };
+    fn send(&mut self, deadline: Instant, now: Instant) -> Result<(), Stop> {
+        let mut timed = Timed::new(&mut self.socket, deadline, false);
+        timed.now = Some(now);
         let sent = match &mut self.tls {
             None => timed.write_all(&self.out),
             Some(session) => {
@@ -194,6 +199,9 @@ impl Direct {
         let whole = start + length + 2;
         let filled = self.input.filled();
         if filled.len() >= whole {
+            if !filled[start + length..whole].ends_with(b"\r\n") {
+                return Err(io::Error::other(Violation::Malformed).into());
+            }
             let value = filled[start..start + length].to_vec();
             self.input.consume(whole);
             return Ok(Reply::BulkString(value));
@@ -293,7 +301,7 @@ fn read(
     deadline: Instant,
     begun: bool,
 ) -> Result<usize, Stop> {
-    let mut timed = Timed { socket, deadline, stop: None, begun };
+    let mut timed = Timed::new(socket, deadline, begun);
     let read = match tls {
         None => timed.read(buf),
         Some(session) => TlsStream::new(session.as_mut(), &mut timed).read(buf),
@@ -366,9 +374,15 @@ struct Timed<'a> {
     stop: Option<Stop>,
     /// Some of what is waited for has come already.
     begun: bool,
+    /// The time, where it was just asked for.
+    now: Option<Instant>,
 }
 
-impl Timed<'_> {
+impl<'a> Timed<'a> {
+    fn new(socket: &'a mut Socket, deadline: Instant, begun: bool) -> Self {
+        Self { socket, deadline, stop: None, begun, now: None }
+    }
+
     /// What a read or write came to; its reason for stopping goes before what TLS makes of it.
     fn outcome<T>(self, result: io::Result<T>) -> Result<T, Stop> {
         match self.stop {
@@ -379,7 +393,8 @@ impl Timed<'_> {
 
     fn attempt<T>(&mut self, op: &mut dyn FnMut(&mut Plain) -> io::Result<T>) -> io::Result<T> {
         loop {
-            let left = self.deadline.saturating_duration_since(Instant::now());
+            let now = self.now.take().unwrap_or_else(Instant::now);
+            let left = self.deadline.saturating_duration_since(now);
             if self.begun || left < self.socket.slice || self.socket.armed != self.socket.slice {
                 if self.begun && left.is_zero() {
                     return self.stopped(Stop::Deadline);

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use ::redis::aio::{ConnectionLike, MultiplexedConnection};
 use ::redis::cluster_async::ClusterConnection;
@@ -22,11 +23,13 @@ use super::connect::Link;
 use super::endpoint::Endpoint;
 use super::error_map::{Trip, broken, from_redis, not_reached};
 use super::stream::Guarded;
-use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How many requests may wait to be written.
 const QUEUE: usize = 256;
+
+/// Without a reply for this long, the server may have hung up meanwhile.
+const IDLE: Duration = Duration::from_micros(100);
 
 /// What is called with each push of the server, on a thread of the runtime: it must not block.
 pub(super) type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
@@ -48,14 +51,16 @@ struct Life {
     epoch: u64,
     /// The connection has ended.
     dead: Arc<AtomicBool>,
-    /// When the last reply came.
+    /// When it was made.
+    born: Instant,
+    /// When the last reply came, in microseconds since then.
     last_reply: AtomicU64,
     driver: Option<AbortHandle>,
 }
 
 impl Life {
     fn new(epoch: u64, dead: Arc<AtomicBool>, driver: Option<AbortHandle>) -> Self {
-        Self { epoch, dead, last_reply: AtomicU64::new(clock::now_ms()), driver }
+        Self { epoch, dead, born: Instant::now(), last_reply: AtomicU64::new(0), driver }
     }
 }
 
@@ -145,9 +150,23 @@ impl Pipe {
         }
     }
 
-    /// Whether no reply came to anybody since `ms` of the coarse clock.
-    pub(super) fn gave_nothing_since(&self, ms: u64) -> bool {
-        self.life.last_reply.load(Ordering::Acquire) < ms
+    /// Whether no reply came to anybody since `then`.
+    pub(super) fn gave_nothing_since(&self, then: Instant) -> bool {
+        self.last_reply() < then
+    }
+
+    /// Whether it was there before `then`: the server may have closed it while it lay idle.
+    pub(super) fn older_than(&self, then: Instant) -> bool {
+        self.life.born < then
+    }
+
+    /// Whether nothing came over it just now.
+    pub(super) fn idle(&self) -> bool {
+        self.last_reply().elapsed() > IDLE
+    }
+
+    fn last_reply(&self) -> Instant {
+        self.life.born + Duration::from_micros(self.life.last_reply.load(Ordering::Acquire))
     }
 
     /// The cluster connection, where it is one.
@@ -165,7 +184,10 @@ impl Pipe {
             Wire::Cluster(connection) => cluster(connection.clone(), request, home).await,
         };
         match &replied {
-            Ok(_) => self.life.last_reply.store(clock::now_ms(), Ordering::Release),
+            Ok(_) => {
+                let micros = self.life.born.elapsed().as_micros() as u64;
+                self.life.last_reply.store(micros, Ordering::Release);
+            }
             // A Cluster's connection mends itself.
             Err(_) if matches!(self.wire, Wire::Single(_)) => {
                 self.life.dead.store(true, Ordering::Release);

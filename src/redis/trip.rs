@@ -22,7 +22,6 @@ use super::error_map::{Trip, is_readonly, no_reply, not_reached};
 use super::pipe::Pipe;
 use super::state::State;
 use super::{Shared, listen};
-use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime;
 
@@ -97,7 +96,7 @@ impl Shared {
             let outcome = if direct {
                 self.run_directly(state, request, deadline)
             } else {
-                self.run_on_pipe(state, request, deadline).map_err(Failed::from)
+                self.run_on_pipe(state, request, deadline)
             };
             match outcome {
                 Ok(replies) if replies.any(is_readonly) => {
@@ -183,12 +182,29 @@ impl Shared {
         state: &Arc<State>,
         request: &Request,
         deadline: Instant,
-    ) -> Result<Replies, Trip> {
+    ) -> Result<Replies, Failed> {
         let home = runtime::handle().map_err(Trip::NotSent)?;
-        let began = clock::now_ms();
+        let began = Instant::now();
         let mut used = None;
         let outcome = runtime::block_on(deadline, self.call_pipe(state, request, &home, &mut used));
-        outcome.unwrap_or_else(|error| Err(self.ended(error, used, began)))
+        self.judged(outcome, used, began)
+    }
+
+    /// What came of a call on a pipe: of `outcome`, unless it was ended from outside.
+    fn judged(
+        &self,
+        outcome: Result<Result<Replies, Trip>>,
+        used: Option<Pipe>,
+        began: Instant,
+    ) -> Result<Replies, Failed> {
+        match outcome {
+            Ok(Ok(replies)) => Ok(replies),
+            Ok(Err(trip)) => {
+                let stale = used.is_some_and(|pipe| pipe.older_than(began));
+                Err(Failed { trip, stale })
+            }
+            Err(error) => Err(self.ended(error, used, began).into()),
+        }
     }
 
     async fn call_pipe(
@@ -198,13 +214,21 @@ impl Shared {
         home: &Handle,
         used: &mut Option<Pipe>,
     ) -> Result<Replies, Trip> {
-        let pipe = self.pipe(state, home).await.map_err(Trip::NotSent)?;
+        let mut pipe = self.pipe(state, home).await.map_err(Trip::NotSent)?;
+        if !request.read_only && pipe.idle() {
+            // The runtime may have slept since the server hung up. Before the write goes into the
+            // unknown it gets a turn to hear of that, and one for the connection's task to end.
+            for _turn in 0..2 {
+                tokio::task::yield_now().await;
+            }
+            pipe = self.pipe(state, home).await.map_err(Trip::NotSent)?;
+        }
         *used = Some(pipe.clone());
         pipe.call(request, home).await
     }
 
     /// The trip of a call that was ended from outside, by its deadline or otherwise.
-    fn ended(&self, error: Error, used: Option<Pipe>, began: u64) -> Trip {
+    fn ended(&self, error: Error, used: Option<Pipe>, began: Instant) -> Trip {
         let Some(pipe) = used else { return Trip::NotSent(self.unconnected(error)) };
         if error.kind() != ErrorKind::Timeout {
             return Trip::Unknown(error);
@@ -230,13 +254,12 @@ impl Shared {
         let home = home()?;
         let mut budget = Budget::new(self, deadline);
         loop {
-            let began = clock::now_ms();
+            let began = Instant::now();
             let mut used = None;
             let outcome =
                 timeout(&home, deadline, self.call_pipe(state, request, &home, &mut used)).await;
-            let outcome =
-                outcome.unwrap_or_else(|| Err(self.ended(ErrorKind::Timeout.into(), used, began)));
-            match outcome {
+            let outcome = outcome.ok_or_else(|| ErrorKind::Timeout.into());
+            match self.judged(outcome, used, began) {
                 Ok(replies) if replies.any(is_readonly) => {
                     state.new_epoch();
                     if !budget.allows_after_readonly() {
@@ -244,9 +267,9 @@ impl Shared {
                     }
                 }
                 Ok(replies) => return Ok(replies),
-                Err(trip) => {
-                    if !budget.allows(&trip, request, false) {
-                        return Err(trip.into_error());
+                Err(failed) => {
+                    if !budget.allows(&failed.trip, request, failed.stale) {
+                        return Err(failed.trip.into_error());
                     }
                 }
             }

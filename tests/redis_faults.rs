@@ -1,0 +1,291 @@
+//! RedisCache when something is wrong: servers that die, hang, refuse, trickle, or talk nonsense.
+//! Whatever happens, a call ends by its deadline with the right class of error, and the next call
+//! after the fault works.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use lighter_cache::{AnyCache, BlockingCache, ByteCache, ErrorKind, Ttl, config::Config};
+use support::{SERVERS, Server, eventually};
+
+const HOUR: Ttl = Ttl::After(Duration::from_secs(3600));
+/// Far above what a machine under load adds to a deadline, far below what a hang would take.
+const LATE: Duration = Duration::from_secs(5);
+
+fn open(url: &str) -> AnyCache {
+    AnyCache::open(&Config::parse(url).unwrap()).unwrap()
+}
+
+/// A blocking caller, on a connection of its own, and an asynchronous one, on a shared connection.
+struct Both {
+    cache: AnyCache,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Both {
+    fn open(url: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Self { cache: open(url), runtime }
+    }
+
+    fn get(&self) -> [Result<(), ErrorKind>; 2] {
+        let pipelined = self.runtime.block_on(self.cache.get_bytes(b"k"));
+        [self.cache.get(b"k"), pipelined].map(|got| got.map(drop).map_err(|error| error.kind()))
+    }
+}
+
+#[test]
+fn a_restarted_server_is_found_again() {
+    for server in SERVERS {
+        let servers = Server::start("single", server);
+        let both = Both::open(&servers.url_with("prefix=app"));
+        let cache = &both.cache;
+        cache.set(b"k", b"v", HOUR).unwrap();
+        servers.kill();
+        eventually("it is seen as gone", || {
+            both.get() == [Err(ErrorKind::Connect); 2]
+                && cache.set(b"k", b"v", HOUR).unwrap_err().kind() == ErrorKind::Connect
+        });
+        assert!(cache.stats().unwrap().errors > 0);
+        servers.restart();
+        eventually("it is used again", || both.get() == [Ok(()); 2]);
+        cache.set(b"k", b"w", HOUR).unwrap();
+    }
+}
+
+#[test]
+fn a_connection_that_the_server_closed_is_replaced_unseen() {
+    let servers = Server::single();
+    let both = Both::open(&servers.url_with("prefix=app&retries=0"));
+    let (cache, runtime) = (&both.cache, &both.runtime);
+    for round in 0..20 {
+        cache.set(b"k", b"v", HOUR).unwrap();
+        runtime.block_on(cache.get_bytes(b"k")).unwrap();
+        servers.call(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        if round % 2 == 0 {
+            assert_eq!(&*cache.get(b"k").unwrap().unwrap(), b"v");
+        } else {
+            cache.set(b"k", b"v", HOUR).unwrap();
+            runtime.block_on(cache.set_bytes(b"k", b"v", HOUR)).unwrap();
+        }
+    }
+    assert_eq!(cache.stats().unwrap().errors, 0);
+}
+
+#[test]
+fn a_stopped_server_costs_the_deadline_and_no_more() {
+    let servers = Server::single();
+    let both = Both::open(&servers.url_with("prefix=app&timeout=150ms"));
+    let cache = &both.cache;
+    assert_eq!(both.get(), [Ok(()); 2]);
+    servers.pause();
+    let began = Instant::now();
+    assert_eq!(both.get(), [Err(ErrorKind::Timeout); 2]);
+    // The connection that timed out is not used again; a new one gets no handshake.
+    assert_eq!(cache.set(b"k", b"v", HOUR).unwrap_err().kind(), ErrorKind::Connect);
+    let big = vec![0; 64 << 20];
+    assert!(cache.set(b"k", &big, HOUR).is_err());
+    assert!(cache.get_many(&[b"a", b"b"]).is_err());
+    assert!(cache.count().is_err());
+    assert!(cache.clear().is_err());
+    assert!(began.elapsed() < LATE, "{:?}", began.elapsed());
+    servers.resume();
+    eventually("it is used again", || both.get() == [Ok(()); 2]);
+}
+
+#[test]
+fn a_call_that_timed_out_leaves_its_reply_to_nobody() {
+    let servers = Server::single();
+    let both = Both::open(&servers.url_with("prefix=app&timeout=100ms&connections=1"));
+    let cache = &both.cache;
+    for n in 0..50 {
+        let key = format!("key{n}");
+        cache.set(key.as_bytes(), key.as_bytes(), HOUR).unwrap();
+    }
+    for round in 0..3 {
+        servers.pause();
+        let _ = cache.get(b"key0");
+        let _ = both.get();
+        servers.resume();
+        eventually("it answers", || cache.ping().is_ok());
+        for n in 0..50 {
+            let key = format!("key{n}");
+            let value = cache.get(key.as_bytes()).unwrap().unwrap();
+            assert_eq!(&*value, key.as_bytes(), "round {round}");
+        }
+    }
+}
+
+#[test]
+fn refusals_are_told_apart() {
+    let servers = Server::single();
+    let cache = open(&servers.url_with("prefix=app"));
+    let refused = |error: lighter_cache::Error, text: &str| {
+        assert_eq!(error.kind(), ErrorKind::Server, "{error:?}");
+        assert!(error.message().contains(text), "{error:?}");
+    };
+    servers.call(&["LPUSH", "app:list", "x"]);
+    refused(cache.get(b"list").unwrap_err(), "WRONGTYPE");
+    assert!(cache.get_many(&[b"list"]).unwrap()[0].is_none());
+
+    servers.call(&["CONFIG", "SET", "maxmemory", "1"]);
+    refused(cache.set(b"k", b"v", HOUR).unwrap_err(), "OOM");
+    refused(cache.set_many(&[(b"k", b"v")], HOUR).unwrap_err(), "OOM");
+    servers.call(&["CONFIG", "SET", "maxmemory", "0"]);
+
+    servers.call(&["REPLICAOF", "127.0.0.1", "1"]);
+    refused(cache.set(b"k", b"v", HOUR).unwrap_err(), "READONLY");
+    servers.call(&["REPLICAOF", "NO", "ONE"]);
+    cache.set(b"k", b"v", HOUR).unwrap();
+}
+
+#[test]
+fn damaged_values_are_corrupt() {
+    let servers = Server::single();
+    let cache = open(&servers.url_with("prefix=app"));
+    cache.set(b"whole", b"value", HOUR).unwrap();
+    // The magic alone, by the server's own knife.
+    servers.call(&["COPY", "app:whole", "app:cut"]);
+    servers.call(&[
+        "EVAL",
+        "return redis.call('SET', KEYS[1], \
+        string.sub(redis.call('GET', KEYS[1]), 1, 4))",
+        "1",
+        "app:cut",
+    ]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    assert_eq!(cache.get(b"cut").unwrap_err().kind(), ErrorKind::Corrupt);
+    let pipelined = runtime.block_on(cache.get_bytes(b"cut"));
+    assert_eq!(pipelined.unwrap_err().kind(), ErrorKind::Corrupt);
+    let many = cache.get_many(&[b"cut", b"whole"]).unwrap();
+    assert!(many[0].is_none() && many[1].is_some());
+    assert_eq!(cache.stats().unwrap().errors, 3);
+}
+
+/// A server that shakes hands and then answers each command by `behave`, on free ports.
+fn server_that(behave: fn(&mut TcpStream)) -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("redis://127.0.0.1:{}?prefix=app", listener.local_addr().unwrap().port());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            std::thread::spawn(move || {
+                let mut bytes = [0; 4096];
+                // HELLO, SELECT and two times CLIENT SETINFO come in one write.
+                if matches!(stream.read(&mut bytes), Ok(1..)) {
+                    let _ = stream.write_all(b"+OK\r\n+OK\r\n+OK\r\n+OK\r\n");
+                }
+                while matches!(stream.read(&mut bytes), Ok(1..)) {
+                    behave(&mut stream);
+                }
+            });
+        }
+    });
+    url
+}
+
+#[test]
+fn a_reply_that_trickles_in_can_not_outlast_the_deadline() {
+    let url = server_that(|stream| {
+        let _ = stream.write_all(b"$1000\r\n");
+        while stream.write_all(b"x").is_ok() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let both = Both::open(&format!("{url}&timeout=300ms"));
+    let cache = &both.cache;
+    let began = Instant::now();
+    assert_eq!(both.get(), [Err(ErrorKind::Timeout); 2]);
+    assert_eq!(cache.get_many(&[b"k"]).unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(began.elapsed() < LATE, "{:?}", began.elapsed());
+}
+
+#[test]
+fn nonsense_and_excess_are_refused() {
+    let replies: [fn(&mut TcpStream); 5] = [
+        |stream| drop(stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")),
+        |stream| drop(stream.write_all(b"$99999999999\r\n")),
+        |stream| drop(stream.write_all(b"*99999999999\r\n")),
+        |stream| drop(stream.write_all(b"$3\r\nabcdef\r\n")),
+        |stream| drop(stream.write_all(b"$100000000\r\nabc")),
+    ];
+    for (which, reply) in replies.into_iter().enumerate() {
+        let url = server_that(reply);
+        let both = Both::open(&format!("{url}&timeout=200ms&max_value_bytes=1MiB"));
+        for outcome in both.get() {
+            assert!(outcome.is_err(), "reply {which}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_hangs_up_is_ambiguous_for_writes() {
+    let url = server_that(|stream| drop(stream.shutdown(std::net::Shutdown::Both)));
+    let cache = open(&url);
+    let error = cache.set(b"k", b"v", HOUR).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+    assert!(error.message().contains("may or may not"), "{error:?}");
+}
+
+#[test]
+fn connecting_into_a_black_hole_ends_by_the_deadline() {
+    let url = {
+        // Accepts, and never says a word.
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || listener.incoming().map(Result::unwrap).collect::<Vec<_>>());
+        format!("redis://127.0.0.1:{port}?prefix=app&connect_timeout=200ms")
+    };
+    let began = Instant::now();
+    let error = AnyCache::open(&Config::parse(&url).unwrap()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connect);
+    assert!(began.elapsed() < LATE, "{:?}", began.elapsed());
+}
+
+#[test]
+fn the_interrupt_check_ends_a_wait() {
+    let servers = Server::single();
+    let cache = open(&servers.url_with("prefix=app&timeout=60s"));
+    cache.ping().unwrap();
+    servers.pause();
+    let began = Instant::now();
+    let ended = lighter_cache::runtime::interruptible(|| true, || cache.get(b"k").unwrap_err());
+    assert_eq!(ended.kind(), ErrorKind::Interrupted);
+    let ended = lighter_cache::runtime::interruptible(|| true, || cache.count().unwrap_err());
+    assert_eq!(ended.kind(), ErrorKind::Interrupted);
+    assert!(began.elapsed() < LATE, "{:?}", began.elapsed());
+    servers.resume();
+}
+
+#[test]
+fn no_secret_is_ever_shown() {
+    const CANARY: &str = "canary-0c7f3a";
+    let servers = Server::start("password", "redis");
+    let tls = Server::start("tls", "redis");
+    let port = servers.info["port"].to_string();
+    let tls_port = tls.info["port"].to_string();
+    let mut shown = String::new();
+    for place in [
+        format!("redis://:{CANARY}@127.0.0.1:{port}"),
+        format!("redis://:{CANARY}@127.0.0.1:{port}?protocol=2"),
+        format!("redis://user:{CANARY}@127.0.0.1:{port}"),
+        format!("redis://:{CANARY}@127.0.0.1:1"),
+        format!("rediss://:{CANARY}@127.0.0.1:{tls_port}"),
+        format!("redis+cluster://:{CANARY}@127.0.0.1:{port}"),
+        format!("redis+cluster://:{CANARY}@127.0.0.1:1"),
+        format!("redis+sentinel://:{CANARY}@127.0.0.1:{port}/main"),
+        format!("redis+sentinel://:{CANARY}@127.0.0.1:1/main"),
+    ] {
+        let config = Config::parse(&place).unwrap();
+        let error = AnyCache::open(&config).unwrap_err();
+        shown += &format!("{config:?} {error:?} {error}\n");
+    }
+    let cache = open(servers.url());
+    shown += &format!("{cache:?}");
+    assert!(!shown.contains(CANARY), "{shown}");
+    let password = servers.info["password"].as_str().unwrap();
+    assert!(!shown.contains(password), "{shown}");
+}
