@@ -77,6 +77,7 @@ pub(crate) fn emit(level: Level, target: &'static str, message: fmt::Arguments<'
 
 /// Sets the listener, which hears everything up to `max`, or none. The one before is dropped once its
 /// last call has returned, which may be after this function.
+#[cfg_attr(not(feature = "capi"), allow(dead_code, reason = "set through the C API alone"))]
 pub(crate) fn listen(listener: Option<(Level, Arc<dyn Listener>)>) {
     ask_environment();
     let next = listener.map(|(max, listener)| Registered { max, listener });

@@ -1,11 +1,14 @@
 //! The log callback: what the library has to say goes to a function of the program.
 
-use std::ffi::{CString, c_void};
+use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
 
 use super::guard::guard;
 use super::status::LCACHE_OK;
-use super::types::{lc_log_fn, lc_status};
+use super::types::{
+    LCACHE_LOG_DEBUG, LCACHE_LOG_ERROR, LCACHE_LOG_INFO, LCACHE_LOG_TRACE, LCACHE_LOG_WARN,
+    lc_log_fn, lc_status,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::{self, Level, Listener};
 use crate::runtime;
@@ -47,15 +50,18 @@ pub unsafe extern "C" fn lc_set_log_callback(
 }
 
 fn level_of(number: i32) -> Result<Level> {
-    [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace]
-        .into_iter()
-        .find(|level| *level as i32 == number)
-        .ok_or_else(|| Error::new(ErrorKind::Invalid, "max_level is none of LCACHE_LOG_..."))
+    Ok(match number {
+        LCACHE_LOG_ERROR => Level::Error,
+        LCACHE_LOG_WARN => Level::Warn,
+        LCACHE_LOG_INFO => Level::Info,
+        LCACHE_LOG_DEBUG => Level::Debug,
+        LCACHE_LOG_TRACE => Level::Trace,
+        _ => return Err(Error::new(ErrorKind::Invalid, "max_level is none of LCACHE_LOG_...")),
+    })
 }
 
 struct Callback {
-    function:
-        unsafe extern "C" fn(*mut c_void, i32, *const std::ffi::c_char, *const std::ffi::c_char),
+    function: unsafe extern "C" fn(*mut c_void, i32, *const c_char, *const c_char),
     ctx: Context,
 }
 

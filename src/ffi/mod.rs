@@ -16,6 +16,7 @@
 //! * The order of the modules and of the functions in them is the order of the header.
 
 #![allow(non_camel_case_types, reason = "these are the names of the C API")]
+#![allow(unreachable_pub, reason = "the header is made of what is `pub`")]
 
 mod status;
 

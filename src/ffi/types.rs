@@ -1,6 +1,11 @@
 //! The types and plain constants of the C API, also those that only functions of later versions take:
 //! the numbers are fixed from the start.
 
+#![allow(
+    dead_code,
+    reason = "some of these are used by C alone, or by functions of later versions"
+)]
+
 use std::ffi::{c_char, c_void};
 
 /// 0 ok, > 0 a normal outcome, < 0 an error. Numbers are never reused.
