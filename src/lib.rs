@@ -1,6 +1,63 @@
-//! Skeleton; the map of the modules goes here.
+//! **lighter_cache**: one cache for programs in C, C++, Python and Rust.
+//!
+//! Three kinds of cache store opaque bytes behind one interface, so that a program changes from one to
+//! another by changing a URL:
+//!
+//! | | [`LocalCache`] | [`RedisCache`] | [`HybridCache`] |
+//! |---|---|---|---|
+//! | lives in | this process | Redis or Valkey | Local (L1) over Redis (L2) |
+//! | a read costs | a memory access | a round trip | a memory access, when L1 can vouch for it |
+//! | other processes' writes | not seen | seen | seen: the server tells L1 what to forget |
+//! | server away | – | an error by the deadline | L1 goes on alone |
+//!
+//! ```
+//! use std::time::Duration;
+//! use lighter_cache::{Cache, CacheKey, LocalCache};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let cache = LocalCache::with_shard_count(16);
+//! cache.set(CacheKey::session("c7"), "Ada", Duration::from_secs(300)).await?;
+//! let name: Option<String> = cache.get("session:c7").await?;
+//! assert_eq!(name.as_deref(), Some("Ada"));
+//! # Ok::<(), lighter_cache::Error>(()) }).unwrap();
+//! ```
+//!
+//! # Layout
+//! What programs call:
+//! - `ffi` – the C functions (`include/lighter_cache.h` is made from it)
+//! - `handle` – the numbers that C programs hold instead of pointers
+//! - `cache` – [`Cache`], the typed trait, and [`AnyCache`], a cache of whichever kind its URL names
+//!
+//! The three kinds:
+//! - `hybrid` – L1 over L2: tokens, trust, breaker; it knows no socket
+//! - `redis` – one server, Sentinel or Cluster: connections, commands, the invalidation stream
+//! - `local` – the in-process store: shards, entries, expiry; it knows no tokio and no server
+//!
+//! What they share:
+//! - `envelope` – how a value is written in Redis, byte by byte; the only module that knows bincode
+//! - [`config`] – the one schema of options, and how URLs become typed options
+//! - `ops` – the vocabulary: [`Ttl`], [`Remaining`], [`Kind`], and the traits over plain bytes
+//! - `value` – [`Value`], pinned bytes that any number of holders share
+//! - `key`, `error`, `stats`, `log`, `clock` – what their names say
+//! - [`runtime`] – the tokio runtime that the library owns, started by the first call that needs it
+//! - `fork` – the gate that makes `fork()` safe whatever other threads are doing
+//!
+//! Imports run one way: `ffi` → `cache` → `hybrid` → `redis`, `local` → what they share.
+//!
+//! # A `get`, from C
+//! ```text
+//! lc_get ── fork gate ── handle ──┬─ Local:  shard lock, find, pin ───────────────▶ value
+//!                                 │
+//!                                 ├─ Redis:  alone: write + read on an own socket ─▶ envelope ─▶ value
+//!                                 │          in a crowd: one pipelined connection
+//!                                 │
+//!                                 └─ Hybrid: L1 holds it and may vouch ────────────▶ value
+//!                                            else: token, ask L2, fill if not overtaken ─▶ value
+//!                                            L2 away: what L1 holds
+//! ```
+
 #![deny(missing_docs)]
-#![allow(dead_code)]
+#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 mod cache;
 mod clock;

@@ -214,11 +214,6 @@ impl Value {
         self.block().stamp.load(Acquire)
     }
 
-    /// Changes the epoch.
-    pub(crate) fn set_stamp(&self, stamp: u32) {
-        self.block().stamp.store(stamp, Release);
-    }
-
     /// The tick of the expiry wheel under which the entry is registered, 0 for none.
     #[inline]
     pub(crate) fn tick(&self) -> u32 {
@@ -228,11 +223,6 @@ impl Value {
     /// Changes the tick.
     pub(crate) fn set_tick(&self, tick: u32) {
         self.block().tick.store(tick, Relaxed);
-    }
-
-    /// Whether both are holders of one block.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.0 == other.0
     }
 
     /// Bytes that the block occupies, what the allocator adds included.

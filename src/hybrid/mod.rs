@@ -1,129 +1,197 @@
-//! Placeholder until its branch lands.
+//! The Hybrid cache: a [`LocalCache`] as L1 over a [`RedisCache`] as L2, kept coherent between
+//! processes.
+//!
+//! # Layout
+//! - `stripes`: tokens that keep an overtaken read out of L1
+//! - `trust`: how long L1 may answer by itself
+//! - `breaker`: when L2 is left alone
+//! - `core`: the state, and how the end of a leg to L2 is judged
+//! - `read`, `write`: the steps of the operations, without I/O
+//! - `drive`: the steps joined to the legs to L2, for asynchronous and for blocking callers
+//! - `watch`: the background: the invalidation stream and the way back to a lost L2
+//!
+//! # A read
+//! L1 answers what it can vouch for (`trust`). Otherwise L2 is asked, with the value's remaining TTL,
+//! and the answer goes into L1 unless a write or an invalidation came between (`stripes`). With L2 away
+//! L1 answers alone, and never with an error.
+//!
+//! # A write
+//! It changes L1 and then L2. All writes go over the connection that also carries the invalidations, so
+//! that the server does not send our own back (`NOLOOP`). A write that L2 can't take is still a
+//! success; it is counted in `dropped_writes` and logged.
 
-use crate::config::{Config, HybridOptions};
+mod breaker;
+mod core;
+mod drive;
+mod read;
+mod stripes;
+#[cfg(test)]
+mod tests;
+mod trust;
+mod watch;
+mod write;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use self::core::Core;
+use crate::config::{CommonOptions, Config, HybridOptions, Invalidation};
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::VALUE_MAX;
 use crate::local::LocalCache;
-use crate::ops::{BlockingCache, BoxFuture, ByteCache, Kind, Remaining, Ttl};
+use crate::log::{self, Level};
 use crate::redis::RedisCache;
-use crate::stats::CacheStats;
-use crate::value::Value;
+use crate::runtime;
 
-/// Placeholder.
-#[derive(Clone, Debug)]
-pub struct HybridCache;
-
-fn no<T>() -> Result<T> {
-    Err(Error::new(ErrorKind::Unsupported, "not yet"))
-}
-
-impl BlockingCache for HybridCache {
-    fn kind(&self) -> Kind {
-        Kind::Hybrid
-    }
-    fn get(&self, _: &[u8]) -> Result<Option<Value>> {
-        no()
-    }
-    fn set(&self, _: &[u8], _: &[u8], _: Ttl) -> Result<()> {
-        no()
-    }
-    fn delete(&self, _: &[u8]) -> Result<bool> {
-        no()
-    }
-    fn exists(&self, _: &[u8]) -> Result<bool> {
-        no()
-    }
-    fn clear(&self) -> Result<()> {
-        no()
-    }
-    fn get_many(&self, _: &[&[u8]]) -> Result<Vec<Option<Value>>> {
-        no()
-    }
-    fn set_many(&self, _: &[(&[u8], &[u8])], _: Ttl) -> Result<()> {
-        no()
-    }
-    fn delete_many(&self, _: &[&[u8]]) -> Result<u64> {
-        no()
-    }
-    fn ttl(&self, _: &[u8]) -> Result<Option<Remaining>> {
-        no()
-    }
-    fn expire(&self, _: &[u8], _: Ttl) -> Result<bool> {
-        no()
-    }
-    fn count(&self) -> Result<u64> {
-        no()
-    }
-    fn stats(&self) -> Result<CacheStats> {
-        no()
-    }
-    fn ping(&self) -> Result<()> {
-        no()
-    }
-}
-
-impl ByteCache for HybridCache {
-    fn kind(&self) -> Kind {
-        Kind::Hybrid
-    }
-    fn get_bytes<'a>(&'a self, _: &'a [u8]) -> BoxFuture<'a, Result<Option<Value>>> {
-        Box::pin(async { no() })
-    }
-    fn set_bytes<'a>(&'a self, _: &'a [u8], _: &'a [u8], _: Ttl) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { no() })
-    }
-    fn delete_bytes<'a>(&'a self, _: &'a [u8]) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async { no() })
-    }
-    fn exists_bytes<'a>(&'a self, _: &'a [u8]) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async { no() })
-    }
-    fn clear_bytes(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async { no() })
-    }
-    fn get_many_bytes<'a>(
-        &'a self,
-        _: &'a [&'a [u8]],
-    ) -> BoxFuture<'a, Result<Vec<Option<Value>>>> {
-        Box::pin(async { no() })
-    }
-    fn set_many_bytes<'a>(
-        &'a self,
-        _: &'a [(&'a [u8], &'a [u8])],
-        _: Ttl,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { no() })
-    }
-    fn delete_many_bytes<'a>(&'a self, _: &'a [&'a [u8]]) -> BoxFuture<'a, Result<u64>> {
-        Box::pin(async { no() })
-    }
-    fn ttl_bytes<'a>(&'a self, _: &'a [u8]) -> BoxFuture<'a, Result<Option<Remaining>>> {
-        Box::pin(async { no() })
-    }
-    fn expire_bytes<'a>(&'a self, _: &'a [u8], _: Ttl) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async { no() })
-    }
-    fn count_bytes(&self) -> BoxFuture<'_, Result<u64>> {
-        Box::pin(async { no() })
-    }
-    fn stats_bytes(&self) -> BoxFuture<'_, Result<CacheStats>> {
-        Box::pin(async { no() })
-    }
-    fn ping_bytes(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async { no() })
-    }
+/// A Local cache (L1) over Redis or Valkey (L2).
+///
+/// Reads are answered from L1 where the server's invalidation stream vouches for the entry, else from
+/// L2, which fills L1 for the value's remaining TTL. Writes change both. With L2 away L1 goes on alone.
+/// A clone is another reference to the same cache.
+///
+/// ```no_run
+/// use lighter_cache::{HybridCache, LocalCache, RedisCache};
+/// # async fn example() -> lighter_cache::Result<()> {
+/// let l2 = RedisCache::new("redis://localhost:6379", "app").await?;
+/// let cache = HybridCache::new(LocalCache::new(), Some(l2));
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct HybridCache {
+    core: Arc<Core>,
 }
 
 impl HybridCache {
-    /// Placeholder.
-    pub fn open(_: &Config) -> Result<Self> {
-        no()
+    /// A Hybrid with default options; without `l2` it is a Local cache that can be called a Hybrid.
+    ///
+    /// # Panics
+    /// Where [`HybridCache::try_new`] would fail.
+    pub fn new(l1: LocalCache, l2: Option<RedisCache>) -> Self {
+        match Self::try_new(l1, l2) {
+            Ok(cache) => cache,
+            Err(error) => panic!("{error}"),
+        }
     }
-    /// Placeholder.
-    pub async fn open_async(_: &Config) -> Result<Self> {
-        no()
+
+    /// As [`HybridCache::new`]. [`ErrorKind::Config`] where `l2` has no prefix or stores raw values
+    /// without one.
+    pub fn try_new(l1: LocalCache, l2: Option<RedisCache>) -> Result<Self> {
+        Self::with_options(l1, l2, HybridOptions::default())
     }
-    /// Placeholder.
-    pub fn with_options(_: LocalCache, _: Option<RedisCache>, _: HybridOptions) -> Result<Self> {
-        no()
+
+    /// A Hybrid of L1 alone: every operation works as on Local, and it is never degraded.
+    pub fn local_only() -> Self {
+        let options = HybridOptions::default();
+        Self { core: Core::new(LocalCache::new(), None, options, None, VALUE_MAX) }
+    }
+
+    /// As [`HybridCache::try_new`], with options.
+    pub fn with_options(
+        l1: LocalCache,
+        l2: Option<RedisCache>,
+        options: HybridOptions,
+    ) -> Result<Self> {
+        let (default_ttl, max_value_bytes) = match &l2 {
+            Some(l2) if l2.prefix().is_empty() => {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    "a Hybrid needs a Redis cache with a prefix: invalidations are heard by prefix",
+                ));
+            }
+            Some(l2) => (l2.default_ttl(), l2.max_value_bytes().min(l1.max_value_bytes())),
+            None => (l1.default_ttl(), l1.max_value_bytes()),
+        };
+        // A stream of invalidations belongs to one Hybrid, and its writes go over that.
+        let l2 = l2.map(|l2| l2.sibling());
+        let cache = Self { core: Core::new(l1, l2, options, default_ttl, max_value_bytes) };
+        cache.start();
+        Ok(cache)
+    }
+
+    /// Opens both tiers; blocks up to the connection's timeouts. Without a server it opens degraded
+    /// and joins L2 when that comes back, unless `require_l2` forbids it.
+    pub fn open(config: &Config) -> Result<Self> {
+        let (cache, l2) = Self::lazy(config)?;
+        let allowed = config.redis.connect_timeout.saturating_add(config.redis.timeout);
+        let outcome = l2.probe(Instant::now() + allowed);
+        cache.opened(config, outcome)?;
+        if cache.core.breaker.allows() {
+            let patience = Instant::now() + cache.core.options.l2_timeout;
+            let _ = runtime::block_on(patience, watch::proven(&cache.core));
+        }
+        Ok(cache)
+    }
+
+    /// As [`HybridCache::open`], for a caller inside a tokio runtime.
+    pub async fn open_async(config: &Config) -> Result<Self> {
+        let (cache, l2) = Self::lazy(config)?;
+        let allowed = config.redis.connect_timeout.saturating_add(config.redis.timeout);
+        let outcome = l2.probe_async(Instant::now() + allowed).await;
+        cache.opened(config, outcome)?;
+        if cache.core.breaker.allows() {
+            let patience = cache.core.options.l2_timeout;
+            let _ = tokio::time::timeout(patience, watch::proven(&cache.core)).await;
+        }
+        Ok(cache)
+    }
+
+    fn lazy(config: &Config) -> Result<(Self, RedisCache)> {
+        let l1 = LocalCache::from_options(&config.common, &config.local)?;
+        let l2 = RedisCache::connect_lazily(&config.common, &config.redis)?;
+        let CommonOptions { default_ttl, max_value_bytes, .. } = config.common;
+        let options = config.hybrid.clone();
+        let core = Core::new(l1, Some(l2.clone()), options, default_ttl, max_value_bytes);
+        Ok((Self { core }, l2))
+    }
+
+    /// Judges the first contact with L2, and starts the background.
+    fn opened(&self, config: &Config, outcome: Result<()>) -> Result<()> {
+        if let Err(error) = outcome {
+            let wrong_credentials = error.kind() == ErrorKind::Auth;
+            let misconfigured = error.kind() == ErrorKind::Config;
+            if wrong_credentials || misconfigured || config.hybrid.require_l2 {
+                return Err(error);
+            }
+            log::emit(Level::Warn, "hybrid", format_args!("opens without L2: {error}"));
+            self.core.breaker.trip();
+            watch::probe(&self.core.me);
+        }
+        self.start();
+        Ok(())
+    }
+
+    fn start(&self) {
+        if let Some(l2) = &self.core.l2
+            && self.core.options.invalidation == Invalidation::Tracking
+        {
+            watch::listen(&self.core, l2);
+        }
+    }
+
+    /// L2 and the deadline of a leg to it, where it may be asked now. Takes the state over in a forked
+    /// child.
+    fn leg(&self) -> Option<(&RedisCache, Instant)> {
+        self.in_this_process();
+        let l2 = self.core.reachable()?;
+        Some((l2, Instant::now() + self.core.options.l2_timeout))
+    }
+
+    #[inline]
+    fn in_this_process(&self) {
+        self.core.process();
     }
 }
+
+impl fmt::Debug for HybridCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HybridCache")
+            .field("l1", &self.core.l1)
+            .field("l2", &self.core.l2)
+            .field("degraded", &self.core.degraded())
+            .finish()
+    }
+}
+
+/// The longest that an operation of many trips may take in all; each trip has its own deadline.
+const MANY_TRIPS: Duration = Duration::from_secs(24 * 3600);

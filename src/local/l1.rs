@@ -6,10 +6,13 @@
 //! [`LocalCache::remove`]. [`LocalCache::set_stamped_if`] asks for the validity under the same lock that
 //! the removal takes, so either the fill is refused, or the removal comes after it and takes it out.
 
+use std::time::Duration;
+
 use super::LocalCache;
 use crate::error::Result;
 use crate::fork;
 use crate::key::{check_key, check_value};
+use crate::ops::{BlockingCache, Ttl};
 use crate::value::{NEVER, Value};
 
 /// An entry as a Hybrid sees it.
@@ -82,13 +85,39 @@ impl LocalCache {
         self.take(&inside, key)
     }
 
-    /// Gives the entry of `key` a new stamp, if it is still the one that was `seen`.
-    pub(crate) fn restamp(&self, key: &[u8], seen: &Value, stamp: u32) -> bool {
-        let _inside = fork::enter();
+    /// Removes the entry of `key` if `still_valid` says so under the shard's lock. `still_valid` must not
+    /// use a cache, nor wait for anything.
+    pub(crate) fn remove_if(&self, key: &[u8], still_valid: impl FnOnce() -> bool) {
+        let inside = fork::enter();
         let hash = self.0.store.hash(key);
-        let shard = self.0.store.read(hash);
-        // What is pinned is never overwritten in place: the same address is the same value.
-        let same = shard.find(hash, key).filter(|entry| entry.is_same(seen));
-        same.inspect(|entry| entry.set_stamp(stamp)).is_some()
+        let mut shard = self.0.store.write(hash);
+        let removed = if still_valid() { shard.take(hash, key) } else { None };
+        drop(shard);
+        drop(inside);
+        drop(removed);
+    }
+
+    /// Removes everything; returns how many entries there were, about.
+    pub(crate) fn remove_all(&self) -> u64 {
+        let entries = self.len() as u64;
+        // It cannot fail: nothing is allocated.
+        let _ = BlockingCache::clear(self);
+        entries
+    }
+
+    /// Gives the entry of `key` a TTL of `ttl_ms` milliseconds, or none; false where it is not there.
+    pub(crate) fn set_ttl(&self, key: &[u8], ttl_ms: Option<u64>) -> bool {
+        let ttl = ttl_ms.map_or(Ttl::Never, |ms| Ttl::After(Duration::from_millis(ms)));
+        BlockingCache::expire(self, key, ttl).unwrap_or(false)
+    }
+
+    /// The TTL of values that are given none.
+    pub(crate) fn default_ttl(&self) -> Option<Duration> {
+        self.0.default_ttl
+    }
+
+    /// The largest value that it takes, in bytes.
+    pub(crate) fn max_value_bytes(&self) -> usize {
+        self.0.max_value_bytes
     }
 }

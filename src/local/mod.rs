@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+pub(crate) use self::l1::Stamped;
 pub use self::options::LocalCacheBuilder;
 use self::store::Store;
 use crate::error::Result;

@@ -8,7 +8,6 @@ use super::{Clock, LocalCache};
 use crate::config::{CommonOptions, LocalOptions};
 use crate::error::ErrorKind;
 use crate::ops::{BlockingCache, ByteCache, Kind, Remaining, Ttl};
-use crate::value::Value;
 
 mod expiry;
 mod model;
@@ -273,12 +272,16 @@ fn stamps_and_conditions() {
         assert!(cache.set_stamped_if(b"k", value, Some(5), 2, || true).unwrap());
         assert_eq!(stamp(), Some((2, Some(5))));
     }
-    let seen: Value = cache.get_stamped(b"k").unwrap().unwrap().value;
-    assert!(cache.restamp(b"k", &seen, 3));
-    assert_eq!(stamp(), Some((3, Some(5))));
-    cache.set_stamped(b"k", &seen, None, 4).unwrap();
-    assert!(!cache.restamp(b"k", &seen, 9));
-    assert_eq!(stamp(), Some((4, None)));
+    assert!(cache.set_ttl(b"k", None) && cache.set_ttl(b"k", Some(7)));
+    assert_eq!(stamp(), Some((2, Some(7))));
+    cache.remove_if(b"k", || false);
+    assert_eq!(stamp(), Some((2, Some(7))));
+    cache.remove_if(b"k", || true);
+    assert_eq!(stamp(), None);
+    assert!(!cache.set_ttl(b"k", None));
+    cache.set_stamped(b"k", b"v", None, 4).unwrap();
+    assert_eq!((cache.remove_all(), cache.remove_all()), (1, 0));
+    cache.set_stamped(b"k", b"v", None, 4).unwrap();
     assert!(cache.remove(b"k") && !cache.remove(b"k"));
     cache.set_stamped(b"k", b"", Some(10), 5).unwrap();
     now.fetch_add(10, SeqCst);

@@ -29,6 +29,7 @@ impl fmt::Display for Address {
 }
 
 /// Where the server is and how to come to it.
+#[derive(Clone)]
 pub(super) struct Endpoint {
     pub(super) options: RedisOptions,
     pub(super) tls: Option<Tls>,

@@ -42,7 +42,29 @@ pub(super) fn server_error(reply: &ServerError) -> Error {
         Some(ServerErrorKind::ResponseError) => format!("ERR {}", reply.details().unwrap_or("")),
         _ => format!("{code} {}", reply.details().unwrap_or("")),
     };
-    Error::new(kind, format!("the server answered: {}", presentable(&text)))
+    Error::new(kind, format!("{ANSWERED}{}", presentable(&text)))
+}
+
+/// How the message of a server's error reply begins.
+const ANSWERED: &str = "the server answered: ";
+
+/// Error codes of a server that can't serve this now, but will again.
+const TRANSIENT: [&str; 9] = [
+    "OOM",
+    "READONLY",
+    "LOADING",
+    "BUSY",
+    "MISCONF",
+    "CLUSTERDOWN",
+    "MASTERDOWN",
+    "TRYAGAIN",
+    "NOREPLICAS",
+];
+
+/// Whether an error reply tells of a state of the server that passes.
+pub(crate) fn is_transient(error: &Error) -> bool {
+    let code = error.message().strip_prefix(ANSWERED).and_then(|text| text.split(' ').next());
+    code.is_some_and(|code| TRANSIENT.contains(&code))
 }
 
 /// One line without the arguments of the command, which a server repeats in some messages.
@@ -72,7 +94,7 @@ pub(super) fn from_redis(error: RedisError) -> std::result::Result<Reply, Trip> 
             Ok(reply) => Ok(Reply::ServerError(reply)),
             Err(error) => Err(Trip::Unknown(Error::new(
                 ErrorKind::Server,
-                format!("the server answered: {}", presentable(&error.to_string())),
+                format!("{ANSWERED}{}", presentable(&error.to_string())),
             ))),
         },
         Theirs::AuthenticationFailed => {

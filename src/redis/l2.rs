@@ -12,7 +12,6 @@ use super::commands::{self, Replies, Request, expired, integer};
 use super::listen::{InvalidationSink, probe_request};
 use crate::error::{ErrorKind, Result};
 use crate::ops::Remaining;
-use crate::runtime;
 use crate::stats::Counter;
 use crate::value::Value;
 
@@ -81,11 +80,6 @@ impl RedisCache {
     }
 
     /// The same for many keys, in one round trip.
-    pub(crate) fn fetch_many(&self, keys: &[&[u8]], deadline: Instant) -> Result<Vec<Fetched>> {
-        self.all_fetched(self.read(&self.shared.keyspace.fetch(keys), deadline)?)
-    }
-
-    /// As [`RedisCache::fetch_many`], from a task.
     pub(crate) async fn fetch_many_async(
         &self,
         keys: &[&[u8]],
@@ -95,24 +89,12 @@ impl RedisCache {
     }
 
     /// Whether `key` is there.
-    pub(crate) fn has(&self, key: &[u8], deadline: Instant) -> Result<bool> {
-        let replies = self.read(&self.shared.keyspace.exists(key), deadline)?;
-        self.noted(replies.one().and_then(integer)).map(|n| n > 0)
-    }
-
-    /// As [`RedisCache::has`], from a task.
     pub(crate) async fn has_async(&self, key: &[u8], deadline: Instant) -> Result<bool> {
         let replies = self.read_async(&self.shared.keyspace.exists(key), deadline).await?;
         self.noted(replies.one().and_then(integer)).map(|n| n > 0)
     }
 
     /// The remaining time of `key`, `None` where it is absent.
-    pub(crate) fn pttl(&self, key: &[u8], deadline: Instant) -> Result<Option<Remaining>> {
-        let replies = self.read(&self.shared.keyspace.pttl(key), deadline)?;
-        self.noted(replies.one().and_then(commands::remaining))
-    }
-
-    /// As [`RedisCache::pttl`], from a task.
     pub(crate) async fn pttl_async(
         &self,
         key: &[u8],
@@ -123,18 +105,6 @@ impl RedisCache {
     }
 
     /// Stores `value`; `ttl_ms` `None` for ever, zero removes.
-    pub(crate) fn put(
-        &self,
-        key: &[u8],
-        value: &[u8],
-        ttl_ms: Option<u64>,
-        deadline: Instant,
-    ) -> Result<()> {
-        let replies = self.write(&self.shared.keyspace.set(key, value, ttl_ms), deadline)?;
-        self.noted(replies.one().and_then(commands::done))
-    }
-
-    /// As [`RedisCache::put`], from a task.
     pub(crate) async fn put_async(
         &self,
         key: &[u8],
@@ -148,17 +118,6 @@ impl RedisCache {
     }
 
     /// Stores all pairs with one TTL, in one round trip.
-    pub(crate) fn put_many(
-        &self,
-        items: &[(&[u8], &[u8])],
-        ttl_ms: Option<u64>,
-        deadline: Instant,
-    ) -> Result<()> {
-        let replies = self.write(&self.shared.keyspace.set_many(items, ttl_ms), deadline)?;
-        self.noted(replies.many().into_iter().try_for_each(commands::done))
-    }
-
-    /// As [`RedisCache::put_many`], from a task.
     pub(crate) async fn put_many_async(
         &self,
         items: &[(&[u8], &[u8])],
@@ -171,41 +130,18 @@ impl RedisCache {
     }
 
     /// Removes `key`; true if there was one.
-    pub(crate) fn unlink(&self, key: &[u8], deadline: Instant) -> Result<bool> {
-        let replies = self.write(&self.shared.keyspace.unlink(key), deadline)?;
-        self.noted(replies.one().and_then(integer)).map(|n| n > 0)
-    }
-
-    /// As [`RedisCache::unlink`], from a task.
     pub(crate) async fn unlink_async(&self, key: &[u8], deadline: Instant) -> Result<bool> {
         let replies = self.write_async(&self.shared.keyspace.unlink(key), deadline).await?;
         self.noted(replies.one().and_then(integer)).map(|n| n > 0)
     }
 
     /// Removes `keys`, of which there is at least one; returns how many were there.
-    pub(crate) fn unlink_many(&self, keys: &[&[u8]], deadline: Instant) -> Result<u64> {
-        let replies = self.write(&self.shared.keyspace.unlink_many(keys), deadline)?;
-        self.noted(replies.one().and_then(integer)).map(|n| u64::try_from(n).unwrap_or(0))
-    }
-
-    /// As [`RedisCache::unlink_many`], from a task.
     pub(crate) async fn unlink_many_async(&self, keys: &[&[u8]], deadline: Instant) -> Result<u64> {
         let replies = self.write_async(&self.shared.keyspace.unlink_many(keys), deadline).await?;
         self.noted(replies.one().and_then(integer)).map(|n| u64::try_from(n).unwrap_or(0))
     }
 
     /// Gives `key` a new TTL (`None` for ever, zero removes); false where it is absent.
-    pub(crate) fn pexpire(
-        &self,
-        key: &[u8],
-        ttl_ms: Option<u64>,
-        deadline: Instant,
-    ) -> Result<bool> {
-        let replies = self.write(&self.shared.keyspace.expire(key, ttl_ms), deadline)?;
-        self.noted(expired(replies))
-    }
-
-    /// As [`RedisCache::pexpire`], from a task.
     pub(crate) async fn pexpire_async(
         &self,
         key: &[u8],
@@ -217,14 +153,13 @@ impl RedisCache {
     }
 
     /// Removes all keys of this cache; each round trip is bounded by `per_trip`.
-    pub(crate) fn unlink_all(&self, per_trip: Duration) -> Result<u64> {
-        const LONG: Duration = Duration::from_secs(365 * 24 * 3600);
-        runtime::block_on(Instant::now() + LONG, self.unlink_all_async(per_trip))?
-    }
-
-    /// As [`RedisCache::unlink_all`], from a task.
     pub(crate) async fn unlink_all_async(&self, per_trip: Duration) -> Result<u64> {
         self.noted(self.shared.clear(per_trip).await)
+    }
+
+    /// How many keys this cache has; each round trip is bounded by `per_trip`.
+    pub(crate) async fn count_all_async(&self, per_trip: Duration) -> Result<u64> {
+        self.noted(self.shared.count(per_trip).await)
     }
 
     /// Asks the server for a sign of life, and takes the invalidation stream up again where it ended
@@ -253,6 +188,11 @@ impl RedisCache {
     /// The prefix of the keys, without its colon.
     pub(crate) fn prefix(&self) -> &str {
         &self.shared.endpoint.options.prefix
+    }
+
+    /// The TTL of values that are given none.
+    pub(crate) fn default_ttl(&self) -> Option<Duration> {
+        self.shared.common.default_ttl
     }
 
     /// The largest value, in bytes.

@@ -41,7 +41,7 @@ use std::time::{Duration, Instant};
 
 use once_cell::race::OnceBox;
 
-#[expect(unused_imports, reason = "for the Hybrid, which lands apart")]
+pub(crate) use self::error_map::is_transient;
 pub(crate) use self::listen::InvalidationSink;
 
 use self::commands::Keyspace;
@@ -123,6 +123,11 @@ impl RedisCache {
     /// read and the like; touches no network.
     pub(crate) fn connect_lazily(common: &CommonOptions, redis: &RedisOptions) -> Result<Self> {
         Ok(Self::with_endpoint(common, Endpoint::new(redis)?))
+    }
+
+    /// The same server and keys with connections, counters and an invalidation stream of its own.
+    pub(crate) fn sibling(&self) -> Self {
+        Self::with_endpoint(&self.shared.common, self.shared.endpoint.clone())
     }
 
     fn with_endpoint(common: &CommonOptions, endpoint: Endpoint) -> Self {

@@ -1,0 +1,189 @@
+//! Tokens that keep a read in flight from storing a value that was overtaken.
+//!
+//! # Protocol
+//! Keys fall on stripes by a hash. A stripe is one atomic word: a sequence number and the count of this
+//! process's writes that are on their way to L2.
+//!
+//! * A **write** (`begin_write`) raises both, before it touches L1. When L2 has answered (or the caller
+//!   gave up), `finish` lowers the count.
+//! * An **invalidation** from another process (`void`) raises the sequence, and then removes the key
+//!   from L1.
+//! * A **read** that misses takes a token before it asks L2 (`begin_read`) and may store L2's answer
+//!   only if no write was on its way then and the sequence is unchanged now; this is judged under the
+//!   L1 shard's lock, so that a `void` before it is seen and one after it removes what was stored.
+//!
+//! # Invariants
+//! 1. A value read from L2 before a write of this process or an invalidation was known is never stored
+//!    after it: each of those raises the sequence first.
+//! 2. A value read while a write of this process is on its way is never stored: L2 may have answered
+//!    with the old value, and no invalidation will come for our own write.
+//! 3. Of writes that overlap, in whatever order L2 took them, the last to `finish` finds its stripe
+//!    changed since it began, and its L1 entry has to go. One that finds no change was alone, or a later
+//!    `finish` will find one: what it put into L1 is what L2 holds, unless a push says otherwise.
+//!
+//! Two keys of one stripe disturb each other only towards safety: a fill is refused, or an entry is
+//! read again.
+
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use foldhash::quality::RandomState;
+
+const STRIPES: usize = 4096;
+
+/// One write on its way: the low bits of a stripe.
+const WRITE: u64 = 1;
+/// One step of the sequence: the high bits. 2^20 writes can be on their way at once.
+const STEP: u64 = 1 << 20;
+const WRITES: u64 = STEP - 1;
+
+/// The stripes of one Hybrid.
+pub(super) struct Stripes {
+    words: Box<[AtomicU64]>,
+    hasher: RandomState,
+}
+
+/// Taken before L2 is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReadToken(u64);
+
+/// A write on its way. It must be given back by [`Stripes::finish`].
+#[derive(Debug)]
+#[must_use]
+pub(super) struct WriteToken(u64);
+
+impl Stripes {
+    pub(super) fn new() -> Self {
+        Self {
+            words: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(),
+            hasher: RandomState::default(),
+        }
+    }
+
+    fn word(&self, key: &[u8]) -> &AtomicU64 {
+        &self.words[self.hasher.hash_one(key) as usize % STRIPES]
+    }
+
+    pub(super) fn begin_read(&self, key: &[u8]) -> ReadToken {
+        ReadToken(self.word(key).load(SeqCst))
+    }
+
+    /// Whether what was read since `token` may be stored.
+    pub(super) fn may_fill(&self, key: &[u8], token: ReadToken) -> bool {
+        token.0 & WRITES == 0 && self.word(key).load(SeqCst) == token.0
+    }
+
+    pub(super) fn begin_write(&self, key: &[u8]) -> WriteToken {
+        WriteToken(self.word(key).fetch_add(STEP + WRITE, SeqCst) + STEP + WRITE)
+    }
+
+    /// Ends a write; true if nothing happened on its stripe since it began.
+    pub(super) fn finish(&self, key: &[u8], token: WriteToken) -> bool {
+        self.word(key).fetch_sub(WRITE, SeqCst) == token.0
+    }
+
+    /// Voids the tokens of reads of `key` in flight.
+    pub(super) fn void(&self, key: &[u8]) {
+        self.word(key).fetch_add(STEP, SeqCst);
+    }
+
+    /// Voids all tokens.
+    pub(super) fn void_all(&self) {
+        for word in &self.words {
+            word.fetch_add(STEP, SeqCst);
+        }
+    }
+
+    /// Begins a write of every key.
+    pub(super) fn begin_write_all(&self) {
+        for word in &self.words {
+            word.fetch_add(STEP + WRITE, SeqCst);
+        }
+    }
+
+    /// Ends what [`Stripes::begin_write_all`] began.
+    pub(super) fn finish_all(&self) {
+        for word in &self.words {
+            word.fetch_sub(WRITE, SeqCst);
+        }
+    }
+
+    /// Forgets all writes on their way: after a fork they are the parent's.
+    pub(super) fn forget_writes(&self) {
+        for word in &self.words {
+            word.store((word.load(SeqCst) & !WRITES) + STEP, SeqCst);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_undisturbed_read_fills() {
+        let stripes = Stripes::new();
+        let token = stripes.begin_read(b"k");
+        assert!(stripes.may_fill(b"k", token));
+    }
+
+    #[test]
+    fn invalidation_during_a_read_refuses_the_fill() {
+        let stripes = Stripes::new();
+        let token = stripes.begin_read(b"k");
+        stripes.void(b"k");
+        assert!(!stripes.may_fill(b"k", token));
+        let token = stripes.begin_read(b"k");
+        stripes.void_all();
+        assert!(!stripes.may_fill(b"k", token));
+    }
+
+    #[test]
+    fn a_read_beside_a_write_never_fills() {
+        let stripes = Stripes::new();
+        let before = stripes.begin_read(b"k");
+        let write = stripes.begin_write(b"k");
+        let during = stripes.begin_read(b"k");
+        assert!(!stripes.may_fill(b"k", before));
+        assert!(!stripes.may_fill(b"k", during));
+        assert!(stripes.finish(b"k", write));
+        assert!(!stripes.may_fill(b"k", before));
+        assert!(!stripes.may_fill(b"k", during));
+        let after = stripes.begin_read(b"k");
+        assert!(stripes.may_fill(b"k", after));
+    }
+
+    #[test]
+    fn the_last_of_two_overlapping_writes_finds_a_change() {
+        let stripes = Stripes::new();
+        let first = stripes.begin_write(b"k");
+        let second = stripes.begin_write(b"k");
+        assert!(stripes.finish(b"k", second));
+        assert!(!stripes.finish(b"k", first));
+        let first = stripes.begin_write(b"k");
+        let second = stripes.begin_write(b"k");
+        assert!(!stripes.finish(b"k", first));
+        assert!(!stripes.finish(b"k", second));
+        let alone = stripes.begin_write(b"k");
+        assert!(stripes.finish(b"k", alone));
+        let disturbed = stripes.begin_write(b"k");
+        stripes.void(b"k");
+        assert!(!stripes.finish(b"k", disturbed));
+    }
+
+    #[test]
+    fn clear_is_a_write_of_every_key() {
+        let stripes = Stripes::new();
+        let token = stripes.begin_read(b"k");
+        stripes.begin_write_all();
+        let during = stripes.begin_read(b"k");
+        let write = stripes.begin_write(b"k");
+        stripes.finish_all();
+        assert!(!stripes.finish(b"k", write));
+        assert!(!stripes.may_fill(b"k", token));
+        assert!(!stripes.may_fill(b"k", during));
+        stripes.forget_writes();
+        let token = stripes.begin_read(b"k");
+        assert!(stripes.may_fill(b"k", token));
+    }
+}
