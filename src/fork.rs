@@ -148,14 +148,19 @@ pub(crate) fn synchronize() {
     fence(Acquire);
 }
 
-/// Counts the forks between the first process and this one.
+/// Counts the forks between the first process and this one, from the first call of this or of
+/// [`enter`] on: what is marked with the number was marked when forks were counted already.
 #[inline]
 pub(crate) fn generation() -> u32 {
+    if REGISTERED.load(Acquire) == 0 {
+        register();
+    }
     GENERATION.load(Acquire)
 }
 
-/// Registers the handlers before the first slot is handed out. Two threads may both do so: the handlers
+/// Registers the handlers before the first slot is handed out or the first generation named. Two threads may both do so: the handlers
 /// can be nested, while a `Once` would be left running in the child of a fork in between.
+#[cold]
 fn register() {
     if REGISTERED.load(Acquire) != 0 {
         return;
