@@ -152,7 +152,16 @@ def build(language, file, more_flags, work, libraries):
     flags = [language["std"], "-O1", "-g", *STRICT, *INCLUDES, "-I", str(ROOT / "tests"), *more_flags]
     also = re.search(r"lc-test-with: (.*)", file.read_text())
     files = [file, *(file.parent / name for name in also[1].split())] if also else [file]
-    link = ["-L", str(libraries), "-Wl,--as-needed", "-llighter_cache", f"-Wl,-rpath,{libraries}", "-lpthread", "-ldl", "-lm"]
+    link = [
+        "-L",
+        str(libraries),
+        "-Wl,--as-needed",
+        "-llighter_cache",
+        f"-Wl,-rpath,{libraries}",
+        "-lpthread",
+        "-ldl",
+        "-lm",
+    ]
     done = run([*COMPILERS[language["compiler"]], *flags, *map(str, files), "-o", str(program), *link])
     return program, *done
 

@@ -105,7 +105,7 @@ TEST(corrupt_values) {
     cache.set("k", "value");
     auto bytes = raw.get("k")->str();  // with the header, as it is stored
     CHECK(bytes.size() > 5 && bytes.substr(bytes.size() - 5) == "value");
-    raw.set("k", bytes.substr(0, 2) + "\xff\xff");  // the magic, and what no header says
+    raw.set("k", bytes.substr(0, 3) + "\xff\xff");  // the magic, and what no header says
     CHECK(throws(LCACHE_ECORRUPT, "", [&] { (void)cache.get("k"); }));
     CHECK(!cache.get_many({"k"})[0]);  // in a batch it reads as a miss
     cache.clear();
