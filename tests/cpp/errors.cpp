@@ -14,7 +14,7 @@ static_assert(std::is_base_of_v<std::runtime_error, Error> && std::is_nothrow_co
 TEST(error_is_a_runtime_error) {
     try {
         (void)Cache().get("k");
-        CHECK(!"thrown");
+        CHECK(false && "thrown");
     } catch (const std::runtime_error& error) {
         CHECK(std::string(error.what()).find("handle") != std::string::npos);
         const auto& same = dynamic_cast<const Error&>(error);
