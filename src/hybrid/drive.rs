@@ -20,6 +20,20 @@ use crate::stats::CacheStats;
 use crate::value::Value;
 
 impl HybridCache {
+    /// As `get`, but only where nothing has to be waited for: `None`, and nothing counted, where L2 would
+    /// have to be asked. For a binding that gives up a lock (as Python's GIL) before it waits.
+    #[doc(hidden)]
+    pub fn get_at_once(&self, key: &[u8]) -> Result<Option<Option<Value>>> {
+        check_key(key)?;
+        if self.leg().is_none() {
+            return Ok(Some(self.core.get_alone(key)));
+        }
+        match self.core.begin_get(key) {
+            Read::Done(value) => Ok(Some(Some(value))),
+            Read::Ask(_) => Ok(None),
+        }
+    }
+
     async fn get_async(&self, key: &[u8]) -> Result<Option<Value>> {
         check_key(key)?;
         let Some((l2, deadline)) = self.leg() else { return Ok(self.core.get_alone(key)) };

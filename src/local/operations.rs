@@ -39,6 +39,34 @@ impl LocalCache {
         self.0.counters.count_inside(inside, counter);
     }
 
+    /// As `get`, but hands the value to `read` instead of pinning it: for a binding that copies it into
+    /// memory of its own. `read` runs inside the fork gate, and on a small value under the shard's lock:
+    /// it must be short, and must neither wait nor use a cache.
+    #[doc(hidden)]
+    #[inline]
+    pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&Value) -> R) -> Result<Option<R>> {
+        check_key(key)?;
+        let inside = fork::enter();
+        let hash = self.0.store.hash(key);
+        let shard = self.0.store.read(hash);
+        let Some(entry) = shard.find(hash, key).filter(|entry| self.lives(entry)) else {
+            drop(shard);
+            self.count(&inside, Counter::Misses);
+            return Ok(None);
+        };
+        let result = if entry.len() <= SMALL {
+            let result = read(entry);
+            drop(shard);
+            result
+        } else {
+            let pin = entry.clone();
+            drop(shard);
+            read(&pin)
+        };
+        self.count(&inside, Counter::Hits);
+        Ok(Some(result))
+    }
+
     /// Stores a value, if `valid` agrees under the shard's lock just before. False if it did not.
     /// `expires_at` as [`LocalCache::expiry`] gives it.
     #[inline]
@@ -152,26 +180,7 @@ impl BlockingCache for LocalCache {
 
     #[inline]
     fn get_into(&self, key: &[u8], buf: &mut [MaybeUninit<u8>]) -> Result<Option<usize>> {
-        check_key(key)?;
-        let inside = fork::enter();
-        let hash = self.0.store.hash(key);
-        let shard = self.0.store.read(hash);
-        let Some(entry) = shard.find(hash, key).filter(|entry| self.lives(entry)) else {
-            drop(shard);
-            self.count(&inside, Counter::Misses);
-            return Ok(None);
-        };
-        let len = if entry.len() <= SMALL {
-            let len = entry.copy_into(buf);
-            drop(shard);
-            len
-        } else {
-            let pin = entry.clone();
-            drop(shard);
-            pin.copy_into(buf)
-        };
-        self.count(&inside, Counter::Hits);
-        Ok(Some(len))
+        self.get_with(key, |value| value.copy_into(buf))
     }
 
     #[inline]

@@ -3,12 +3,12 @@
 use lighter_cache::{BlockingCache, Ttl};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyMapping, PyString, PyTuple};
+use pyo3::types::{PyDict, PyMapping, PyString, PyTuple};
 
 use crate::buffer::Buffer;
 use crate::cache::Cache;
 use crate::key::Key;
-use crate::wait;
+use crate::{view, wait};
 
 /// The objects of an iterable of keys. A single key is iterable too, but never what was meant.
 fn objects<'py>(keys: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
@@ -36,7 +36,7 @@ pub(crate) fn get_many<'py>(
     let found = PyDict::new(py);
     for (object, value) in objects.iter().zip(values) {
         if let Some(value) = value {
-            found.set_item(object, PyBytes::new(py, &value))?;
+            found.set_item(object, view::copy(py, &value)?)?;
         }
     }
     Ok(found)

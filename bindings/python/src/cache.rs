@@ -5,18 +5,18 @@
 
 use std::sync::Arc;
 
-use lighter_cache::{BlockingCache, Kind, Ttl};
+use lighter_cache::{AnyCache, BlockingCache, Kind, Ttl, Value};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMemoryView, PyTuple, PyType};
 
 use crate::buffer::Buffer;
 use crate::key::Key;
-use crate::mapping::Default;
+use crate::mapping::Fallback;
 use crate::recipe::Recipe;
 use crate::slot::{self, Slot};
 use crate::ttl::{self, TtlArg};
-use crate::{batch, mapping, stats, view, wait};
+use crate::{batch, errors, mapping, stats, view, wait};
 
 /// A cache of bytes: what LocalCache, RedisCache and HybridCache have in common.
 ///
@@ -44,9 +44,31 @@ pub(crate) fn read<'py>(
     cache: &Bound<'py, Cache>,
     key: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let py = cache.py();
     let key = Key::of(key)?;
-    let value = wait::operate(cache, |cache| cache.get(&key))?;
-    Ok(value.map(|value| PyBytes::new(cache.py(), &value)))
+    let local = slot::with(cache, |cache| match cache {
+        // Copied straight into the new object. Making one runs no Python code and waits for nothing.
+        AnyCache::Local(cache) => Some(cache.get_with(&key, |value| view::copy(py, value))),
+        _ => None,
+    })?;
+    match local {
+        Some(found) => found.map_err(|error| errors::raise(py, error))?.transpose(),
+        None => pin(cache, &key)?.map(|value| view::copy(py, &value)).transpose(),
+    }
+}
+
+/// The value of `key`, pinned.
+fn pin(cache: &Bound<'_, Cache>, key: &[u8]) -> PyResult<Option<Value>> {
+    let py = cache.py();
+    // A hit in L1 costs less than giving the GIL away.
+    let at_once = slot::with(cache, |cache| match cache {
+        AnyCache::Hybrid(cache) => cache.get_at_once(key),
+        _ => Ok(None),
+    })?;
+    match at_once.map_err(|error| errors::raise(py, error))? {
+        Some(answer) => Ok(answer),
+        None => wait::operate(cache, |cache| cache.get(key)),
+    }
 }
 
 /// Stores `value` under `key`.
@@ -80,9 +102,7 @@ impl Cache {
         slf: &Bound<'py, Self>,
         key: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyMemoryView>>> {
-        let key = Key::of(key)?;
-        let value = wait::operate(slf, |cache| cache.get(&key))?;
-        value.map(|value| view::view(slf.py(), value)).transpose()
+        pin(slf, &Key::of(key)?)?.map(|value| view::view(slf.py(), value)).transpose()
     }
 
     /// Stores `value`, any contiguous buffer.
@@ -260,11 +280,11 @@ impl Cache {
     }
 
     /// Removes `key` and returns its value, or `default`, or raises KeyError. LocalCache only.
-    #[pyo3(signature = (key, default=Default::Missing))]
+    #[pyo3(signature = (key, default=Fallback::Missing))]
     fn pop<'py>(
         slf: &Bound<'py, Self>,
         key: &Bound<'py, PyAny>,
-        default: Default<'py>,
+        default: Fallback<'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
         mapping::pop(slf, key, default)
     }

@@ -12,19 +12,19 @@ use pyo3::types::{PyBytes, PyList};
 use crate::buffer::Buffer;
 use crate::cache::Cache;
 use crate::key::{self, Key};
-use crate::{errors, slot};
+use crate::{errors, slot, view};
 
 const NO_KEYS: &str =
     "only a LocalCache can name its keys; count() counts the entries of the others";
 const TWO_STEPS: &str = "only a LocalCache can do this in one step";
 
-/// A default that may be missing altogether.
-pub(crate) enum Default<'py> {
+/// What `pop` returns where there is nothing: missing altogether, or given (as None, for instance).
+pub(crate) enum Fallback<'py> {
     Missing,
     Given(Bound<'py, PyAny>),
 }
 
-impl<'py> FromPyObject<'_, 'py> for Default<'py> {
+impl<'py> FromPyObject<'_, 'py> for Fallback<'py> {
     type Error = PyErr;
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         Ok(Self::Given(object.to_owned()))
@@ -84,13 +84,13 @@ fn take(cache: &LocalCache, key: &[u8]) -> lighter_cache::Result<Option<lighter_
 pub(crate) fn pop<'py>(
     cache: &Bound<'py, Cache>,
     key: &Bound<'py, PyAny>,
-    default: Default<'py>,
+    default: Fallback<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let bytes = Key::of(key)?;
     match (with_local(cache, TWO_STEPS, |cache| take(cache, &bytes))?, default) {
-        (Some(value), _) => Ok(PyBytes::new(cache.py(), &value).into_any()),
-        (None, Default::Given(default)) => Ok(default),
-        (None, Default::Missing) => Err(PyKeyError::new_err(key.clone().unbind())),
+        (Some(value), _) => view::copy(cache.py(), &value).map(Bound::into_any),
+        (None, Fallback::Given(default)) => Ok(default),
+        (None, Fallback::Missing) => Err(PyKeyError::new_err(key.clone().unbind())),
     }
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn popitem<'py>(
     for bytes in snapshot(cache)? {
         // Another thread may have been faster.
         if let Some(value) = with_local(cache, TWO_STEPS, |cache| take(cache, &bytes))? {
-            return Ok((key::to_str(py, &bytes)?, PyBytes::new(py, &value)));
+            return Ok((key::to_str(py, &bytes)?, view::copy(py, &value)?));
         }
     }
     Err(PyKeyError::new_err("the cache is empty"))
@@ -121,5 +121,5 @@ pub(crate) fn setdefault<'py>(
         }
         Ok(present)
     })?;
-    Ok(PyBytes::new(py, present.as_deref().unwrap_or(&value)))
+    view::copy(py, present.as_deref().unwrap_or(&value))
 }

@@ -1,4 +1,5 @@
-//! [`Pinned`]: a value of a cache as an exporter of its own bytes. `get_view` wraps it in a memoryview.
+//! Values on their way out: copied into a `bytes`, or [`Pinned`] as an exporter of its own bytes, which
+//! `get_view` wraps in a memoryview.
 
 use std::ffi::c_int;
 
@@ -6,7 +7,7 @@ use lighter_cache::Value;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyMemoryView;
+use pyo3::types::{PyBytes, PyMemoryView};
 
 /// A value that stays as it is and where it is, also after it was overwritten, deleted, or its cache
 /// was closed. Only its memoryview is of use: ``memoryview(pinned)``.
@@ -51,4 +52,16 @@ impl Pinned {
 /// A read-only memoryview of `value`, which it keeps alive.
 pub(crate) fn view(py: Python<'_>, value: Value) -> PyResult<Bound<'_, PyMemoryView>> {
     PyMemoryView::from(Bound::new(py, Pinned(value))?.as_any())
+}
+
+/// A copy of `value`; `MemoryError` where there is no memory for it.
+#[inline]
+pub(crate) fn copy<'py>(py: Python<'py>, value: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    // SAFETY: the pointer is valid for that many bytes, which are copied, and no value comes near
+    // isize::MAX; what comes back is a new reference to a bytes object, or null with an exception set.
+    unsafe {
+        let object =
+            ffi::PyBytes_FromStringAndSize(value.as_ptr().cast(), value.len() as ffi::Py_ssize_t);
+        Bound::from_owned_ptr_or_err(py, object).map(|object| object.cast_into_unchecked())
+    }
 }
