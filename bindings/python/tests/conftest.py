@@ -1,26 +1,19 @@
-"""What the tests share: real servers, one cache of each kind, and Python run as a program of its own."""
+"""What the tests share: real servers, and a cache of each kind."""
 
 import itertools
 import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import lighter_cache as lc
 import pytest
-
-ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "tests"))
-
-import servers  # noqa: E402
-
-CANARY = "Zx9canary7pw"
+from surroundings import servers
 
 
 def pytest_collection_modifyitems(items):
+    here = Path(__file__).parent
     for item in items:
-        item.add_marker(pytest.mark.timeout(120))
+        if here in item.path.parents and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(120))
 
 
 @pytest.fixture(scope="session", params=["redis", "valkey"])
@@ -79,28 +72,3 @@ def cache(request, one_server, prefix):
             opened = lc.HybridCache.local_only()
     with opened:
         yield opened
-
-
-def run_python(code, *arguments, timeout=60, **environment):
-    """Runs `code` as a program; returns what it printed. Fails if it does not end with status 0."""
-    done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", code, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env=os.environ | environment,
-    )
-    assert done.returncode == 0, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-def eventually(call, *, seconds=10):
-    """The result of `call`, once it no longer raises what a server that is away makes it raise."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return call()
-        except (lc.ConnectError, lc.TimeoutError):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)

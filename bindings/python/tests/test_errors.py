@@ -9,7 +9,7 @@ import traceback
 
 import lighter_cache as lc
 import pytest
-from conftest import CANARY, ROOT, servers
+from surroundings import CANARY, ROOT, servers
 
 CLASSES = [one for one in vars(lc).values() if isinstance(one, type) and issubclass(one, lc.CacheError)]
 

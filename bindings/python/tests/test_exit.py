@@ -6,7 +6,7 @@ import weakref
 
 import lighter_cache as lc
 import pytest
-from conftest import run_python
+from surroundings import run_python
 
 
 def test_garbage_collection_closes(own_server, prefix):

@@ -1,7 +1,7 @@
 """Forked children go on with every cache, whatever the parent's threads were doing."""
 
 import pytest
-from conftest import run_python
+from surroundings import run_python
 
 CHILD = """
 import os, signal, sys, threading, time

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import lighter_cache as lc
 import pytest
-from conftest import ROOT, run_python
+from surroundings import ROOT, run_python
 
 PACKAGE = ROOT / "bindings" / "python"
 

@@ -6,7 +6,7 @@ import pickle
 
 import lighter_cache as lc
 import pytest
-from conftest import run_python, servers
+from surroundings import run_python, servers
 
 
 def roundtrip(cache):

@@ -9,7 +9,7 @@ import time
 
 import lighter_cache as lc
 import pytest
-from conftest import eventually
+from surroundings import eventually
 
 OPERATIONS = {
     "get": lambda c: c.get("k"),

@@ -4,7 +4,7 @@ import time
 
 import lighter_cache as lc
 import pytest
-from conftest import eventually, servers
+from surroundings import eventually, servers
 
 
 def exercise(url, server=None, **options):
