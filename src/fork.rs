@@ -7,13 +7,13 @@
 //! no socket, no loader, no callback, no GIL, and no fork.
 //!
 //! # Protocol
-//! Each thread has a [`Slot`]; only it writes the slot's `state` (depth, and a count of sections).
-//! - enter: `depth = 1`, then read [`GATE`]. If the gate is closed: `depth = 0`, wait, try again. Inside,
-//!   entering again only counts the depth: it can't wait, since a closing thread waits for it.
-//! - leave: `depth -= 1` with release order.
+//! Each thread has a [`Slot`]; only it writes the slot's `state`, which is odd while it is inside.
+//! - enter: make `state` odd, then read [`GATE`]. If the gate is closed: make it even again, wait, try
+//!   again. Inside, entering again only counts: it can't wait, since a closing thread waits for it.
+//! - leave: make `state` even, with release order.
 //! - close: set CLOSED in `GATE`, a barrier, then wait for every slot to be outside (acquire order).
 //!
-//! The store of `depth` and the load of `GATE` must not pass each other, nor the store of `GATE` and the
+//! The store of `state` and the load of `GATE` must not pass each other, nor the store of `GATE` and the
 //! loads of the slots. Entering is frequent and closing rare, so the closing side pays for both:
 //! `membarrier(PRIVATE_EXPEDITED)` makes each running thread of the process execute a full barrier, and
 //! entering costs a plain store and a plain load, kept in this order by a compiler fence. Where the kernel
@@ -139,9 +139,9 @@ pub(crate) fn synchronize() {
     debug_assert!(own.is_none_or(|slot| !slot.is_inside()), "synchronize() inside the gate");
     barrier();
     for slot in slots().filter(|slot| !own.is_some_and(|own| ptr::eq(own, *slot))) {
-        let section = slot.section();
+        let Some(section) = slot.section() else { continue };
         let mut pause = Pause::default();
-        while slot.is_inside() && slot.section() == section && slot.owner_lives(pause.0) {
+        while slot.section() == Some(section) && slot.owner_lives(pause.0) {
             pause.wait();
         }
     }

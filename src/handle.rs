@@ -28,7 +28,6 @@
 //! 5. A slot whose generation would wrap is retired: it stays empty for good.
 
 use std::hash::{BuildHasher, RandomState};
-use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -64,10 +63,10 @@ struct Allocation {
     next: u32,
 }
 
-/// A content, usable until the gate is left.
-pub(crate) struct Held<'gate, T> {
+/// A content, and the gate inside which it is usable.
+pub(crate) struct Held<T> {
     content: NonNull<T>,
-    inside: PhantomData<&'gate Inside>,
+    inside: Inside,
 }
 
 impl<T: Send + Sync> Table<T> {
@@ -81,17 +80,13 @@ impl<T: Send + Sync> Table<T> {
 
     /// The content that `handle` names, `None` if it names none (any more).
     #[inline]
-    pub(crate) fn get<'gate>(
-        &'gate self,
-        _inside: &'gate Inside,
-        handle: u64,
-    ) -> Option<Held<'gate, T>> {
+    pub(crate) fn get(&self, inside: Inside, handle: u64) -> Option<Held<T>> {
         let slot = self.slot(handle as u32)?;
         if slot.generation.load(Relaxed) != (handle >> 32) as u32 {
             return None;
         }
         let content = NonNull::new(slot.content.load(Acquire))?;
-        Some(Held { content, inside: PhantomData })
+        Some(Held { content, inside })
     }
 
     /// Gives `content` a handle. [`ErrorKind::NoMemory`] where too many are open.
@@ -118,9 +113,9 @@ impl<T: Send + Sync> Table<T> {
     /// the handle names none (any more). Not to be called inside the gate.
     pub(crate) fn remove(&self, handle: u64) -> Option<Arc<T>> {
         let content = {
-            let inside = fork::enter();
+            let _inside = fork::enter();
             let _allocation = self.allocate();
-            self.get(&inside, handle)?;
+            self.get(fork::enter(), handle)?;
             self.unpublish(self.slot(handle as u32)?)?
         };
         fork::synchronize();
@@ -196,7 +191,13 @@ impl<T: Send + Sync> Table<T> {
     }
 }
 
-impl<T> Held<'_, T> {
+impl<T> Held<T> {
+    /// The gate.
+    #[inline]
+    pub(crate) fn inside(&self) -> &Inside {
+        &self.inside
+    }
+
     /// A reference of its own, for use outside the gate.
     pub(crate) fn share(&self) -> Arc<T> {
         let content = self.content.as_ptr();
@@ -209,12 +210,13 @@ impl<T> Held<'_, T> {
     }
 }
 
-impl<T> Deref for Held<'_, T> {
+impl<T> Deref for Held<T> {
     type Target = T;
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: the content lives at least as long as this thread is inside the gate (invariant 1).
+        // SAFETY: the content lives at least as long as this thread is inside the gate (invariant 1),
+        // which `self` holds.
         unsafe { self.content.as_ref() }
     }
 }
@@ -247,7 +249,7 @@ mod tests {
     }
 
     fn read(table: &Table<u64>, handle: u64) -> Option<u64> {
-        table.get(&fork::enter(), handle).map(|content| *content)
+        table.get(fork::enter(), handle).map(|content| *content)
     }
 
     #[test]
@@ -309,13 +311,12 @@ mod tests {
                 scope.spawn(|| {
                     while !done.load(Relaxed) {
                         let handle = current.load(Acquire);
-                        let inside = fork::enter();
-                        let Some(content) = table.get(&inside, handle) else { continue };
+                        let Some(content) = table.get(fork::enter(), handle) else { continue };
                         let own = content.share();
                         for _ in 0..20 {
                             assert!(content.alive.load(Relaxed), "freed under a reader");
                         }
-                        drop(inside);
+                        drop(content);
                         assert!(own.alive.load(Relaxed));
                         // Give the processor up here rather than inside, where it would cost time.
                         thread::yield_now();

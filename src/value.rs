@@ -189,6 +189,24 @@ impl Value {
         unsafe { std::slice::from_raw_parts(self.0.add(1).cast::<u8>().as_ptr(), block.key_len()) }
     }
 
+    /// Whether `key` is the key inside. Keys of usual length are compared without a call.
+    #[inline]
+    pub(crate) fn has_key(&self, key: &[u8]) -> bool {
+        fn ends<const N: usize>(bytes: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
+            Some((bytes.first_chunk()?, bytes.last_chunk()?))
+        }
+        let own = self.key();
+        if own.len() != key.len() {
+            return false;
+        }
+        // The two ends overlap, or meet.
+        match key.len() {
+            8..=16 => ends::<8>(own) == ends::<8>(key),
+            17..=32 => ends::<16>(own) == ends::<16>(key),
+            _ => own == key,
+        }
+    }
+
     /// The hash that was given at birth, less its bits 32 to 56: as much as a table needs to find the
     /// entry again within its shard.
     #[inline]

@@ -1,6 +1,8 @@
 //! The caches that are open through the C API, and the way from a handle to one of them.
 
 use std::ffi::c_char;
+use std::mem::MaybeUninit;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +11,12 @@ use super::types::{LCACHE_TTL_DEFAULT, LCACHE_TTL_NONE, lc_cache};
 use crate::cache::AnyCache;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fork;
-use crate::handle::Table;
-use crate::ops::{Kind, Ttl};
+use crate::fork::{self, Inside};
+use crate::handle::{Held, Table};
+use crate::local::LocalCache;
+use crate::ops::{BlockingCache, Kind, Ttl};
 use crate::runtime;
+use crate::value::Value;
 
 pub(super) static CACHES: Table<AnyCache> = Table::new();
 
@@ -54,17 +58,85 @@ pub(super) fn publish(cache: AnyCache) -> Result<lc_cache> {
 #[inline]
 pub(super) fn with_cache<R>(
     handle: lc_cache,
-    operation: impl FnOnce(&AnyCache) -> Result<R>,
+    operation: impl FnOnce(&Reached) -> Result<R>,
 ) -> Result<R> {
-    let inside = fork::enter();
-    let cache = CACHES.get(&inside, handle).ok_or_else(unknown)?;
-    if let AnyCache::Local(_) = &*cache {
-        return operation(&cache);
-    }
-    let cache = cache.share();
-    drop(inside);
+    let held = CACHES.get(fork::enter(), handle).ok_or_else(unknown)?;
+    let reached = match *held {
+        AnyCache::Local(_) => Reached::Inside(held),
+        _ => Reached::Outside(leave_with(held)?),
+    };
+    // At one place, so that it is inlined there.
+    operation(&reached)
+}
+
+/// Leaves the gate with a reference to a cache that may wait.
+fn leave_with(held: Held<AnyCache>) -> Result<Arc<AnyCache>> {
+    let shared = held.share();
+    drop(held);
     runtime::refuse_library_thread()?;
-    operation(&cache)
+    Ok(shared)
+}
+
+/// A cache as an operation reaches it.
+pub(super) enum Reached {
+    /// A Local cache, inside the gate.
+    Inside(Held<AnyCache>),
+    /// Another one, outside.
+    Outside(Arc<AnyCache>),
+}
+
+impl Deref for Reached {
+    type Target = AnyCache;
+
+    #[inline]
+    fn deref(&self) -> &AnyCache {
+        match self {
+            Self::Inside(held) => held,
+            Self::Outside(shared) => shared,
+        }
+    }
+}
+
+/// The frequent operations, which need not enter the gate once more.
+impl Reached {
+    #[inline]
+    fn local(&self) -> Option<(&LocalCache, &Inside)> {
+        match self {
+            Self::Inside(held) => match &**held {
+                AnyCache::Local(local) => Some((local, held.inside())),
+                _ => None,
+            },
+            Self::Outside(_) => None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        match self.local() {
+            Some((local, inside)) => local.get_inside(inside, key),
+            None => AnyCache::get(self, key),
+        }
+    }
+
+    #[inline]
+    pub(super) fn get_into(
+        &self,
+        key: &[u8],
+        buf: &mut [MaybeUninit<u8>],
+    ) -> Result<Option<usize>> {
+        match self.local() {
+            Some((local, inside)) => local.get_into_inside(inside, key, buf),
+            None => AnyCache::get_into(self, key, buf),
+        }
+    }
+
+    #[inline]
+    pub(super) fn set(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<()> {
+        match self.local() {
+            Some((local, inside)) => local.set_inside(inside, key, value, ttl),
+            None => AnyCache::set(self, key, value, ttl),
+        }
+    }
 }
 
 /// As [`with_cache`], for what may take long on every kind of cache: the operation has a reference of its
@@ -83,8 +155,7 @@ pub(super) fn with_shared<R>(
 
 /// A reference to the cache that `handle` names, for what neither waits nor belongs inside the gate.
 pub(super) fn share(handle: lc_cache) -> Result<Arc<AnyCache>> {
-    let inside = fork::enter();
-    Ok(CACHES.get(&inside, handle).ok_or_else(unknown)?.share())
+    Ok(CACHES.get(fork::enter(), handle).ok_or_else(unknown)?.share())
 }
 
 #[cold]

@@ -7,7 +7,7 @@
 
 use std::ptr;
 use std::sync::atomic::{
-    AtomicI32, AtomicPtr, AtomicU64, AtomicUsize,
+    AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
@@ -19,10 +19,6 @@ const FREEING: i32 = -1;
 const FIRST_CHUNK: usize = 64;
 const CHUNKS: usize = 20;
 
-/// Depths take the low bits of a state, the count of sections the rest.
-const DEPTH: u64 = 0xffff;
-const SECTION: u64 = DEPTH + 1;
-
 static TABLE: [AtomicPtr<Slot>; CHUNKS] = [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS];
 /// Where to look for a free slot first.
 static HINT: AtomicUsize = AtomicUsize::new(0);
@@ -31,30 +27,34 @@ static HINT: AtomicUsize = AtomicUsize::new(0);
 /// lines that is fetched together.
 #[repr(align(128))]
 pub(super) struct Slot {
+    /// Grows by one when the thread goes in, and when it comes out: odd while it is inside.
     state: AtomicU64,
+    /// How often it went in again while inside. Its own affair.
+    nested: AtomicU32,
     owner: AtomicI32,
     index: usize,
 }
 
 impl Slot {
-    /// Counts one section more; true if the thread was outside.
+    /// Goes in; true if the thread was outside.
     #[inline]
     pub(super) fn enter(&self) -> bool {
         let state = self.state.load(Relaxed);
-        if state & DEPTH == 0 {
-            self.state.store(state + SECTION + 1, Relaxed);
+        if state & 1 == 0 {
+            self.state.store(state + 1, Relaxed);
             return true;
         }
-        debug_assert!(state & DEPTH < DEPTH);
-        self.state.store(state + 1, Relaxed);
+        self.nested.store(self.nested.load(Relaxed) + 1, Relaxed);
         false
     }
 
     #[inline]
     pub(super) fn leave(&self) {
-        let state = self.state.load(Relaxed);
-        debug_assert!(state & DEPTH > 0);
-        self.state.store(state - 1, Release);
+        debug_assert!(self.is_inside());
+        match self.nested.load(Relaxed) {
+            0 => self.state.store(self.state.load(Relaxed) + 1, Release),
+            nested => self.nested.store(nested - 1, Relaxed),
+        }
     }
 
     #[inline]
@@ -63,12 +63,12 @@ impl Slot {
     }
 
     pub(super) fn is_inside(&self) -> bool {
-        self.state.load(Acquire) & DEPTH > 0
+        self.section().is_some()
     }
 
-    /// Differs between two sections of the thread.
-    pub(super) fn section(&self) -> u64 {
-        self.state.load(Acquire) / SECTION
+    /// If the thread is inside, a number that is another one in each of its sections.
+    pub(super) fn section(&self) -> Option<u64> {
+        Some(self.state.load(Acquire)).filter(|state| state & 1 == 1)
     }
 
     /// Whether it makes sense to wait for the owner: a thread that was killed inside never leaves. The
@@ -80,9 +80,9 @@ impl Slot {
     /// Makes a slot without a living owner free.
     fn free(&self, owner: i32) {
         if self.owner.compare_exchange(owner, FREEING, AcqRel, Relaxed).is_ok() {
-            // Another section, so that nobody waits for the old one.
-            let state = self.state.load(Relaxed);
-            self.state.store((state & !DEPTH).wrapping_add(SECTION), Release);
+            // Outside, and never in the old section again.
+            self.nested.store(0, Relaxed);
+            self.state.store((self.state.load(Relaxed) | 1) + 1, Release);
             self.owner.store(FREE, Release);
         }
     }
@@ -145,7 +145,12 @@ fn grow() {
     };
     let before = FIRST_CHUNK * ((1 << chunk) - 1);
     let slots: Box<[Slot]> = (0..FIRST_CHUNK << chunk)
-        .map(|i| Slot { state: AtomicU64::new(0), owner: AtomicI32::new(FREE), index: before + i })
+        .map(|i| Slot {
+            state: AtomicU64::new(0),
+            nested: AtomicU32::new(0),
+            owner: AtomicI32::new(FREE),
+            index: before + i,
+        })
         .collect();
     let slots = Box::into_raw(slots);
     let added = TABLE[chunk].compare_exchange(ptr::null_mut(), slots.cast(), AcqRel, Acquire);
@@ -159,6 +164,7 @@ fn grow() {
 pub(super) fn keep_only(own: Option<&'static Slot>) {
     for slot in slots() {
         slot.state.store(0, Relaxed);
+        slot.nested.store(0, Relaxed);
         slot.owner.store(FREE, Relaxed);
     }
     if let Some(slot) = own {

@@ -45,26 +45,7 @@ impl LocalCache {
     #[doc(hidden)]
     #[inline]
     pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&Value) -> R) -> Result<Option<R>> {
-        check_key(key)?;
-        let inside = fork::enter();
-        let hash = self.0.store.hash(key);
-        let shard = self.0.store.read(hash);
-        let Some(entry) = shard.find(hash, key).filter(|entry| self.lives(entry)) else {
-            drop(shard);
-            self.count(&inside, Counter::Misses);
-            return Ok(None);
-        };
-        let result = if entry.len() <= SMALL {
-            let result = read(entry);
-            drop(shard);
-            result
-        } else {
-            let pin = entry.clone();
-            drop(shard);
-            read(&pin)
-        };
-        self.count(&inside, Counter::Hits);
-        Ok(Some(result))
+        self.get_with_inside(&fork::enter(), key, read)
     }
 
     /// Stores a value, if `valid` agrees under the shard's lock just before. False if it did not.
@@ -161,44 +142,99 @@ impl LocalCache {
     }
 }
 
+/// The frequent operations for a caller that is inside the fork gate already, inlined into it.
+impl LocalCache {
+    /// As [`BlockingCache::get`].
+    #[inline(always)]
+    pub(crate) fn get_inside(&self, inside: &Inside, key: &[u8]) -> Result<Option<Value>> {
+        check_key(key)?;
+        let hash = self.0.store.hash(key);
+        let shard = self.0.store.read(hash);
+        let found = shard.find(hash, key).filter(|entry| self.lives(entry)).cloned();
+        drop(shard);
+        self.count(inside, if found.is_some() { Counter::Hits } else { Counter::Misses });
+        Ok(found)
+    }
+
+    /// As [`LocalCache::get_with`].
+    #[inline(always)]
+    fn get_with_inside<R>(
+        &self,
+        inside: &Inside,
+        key: &[u8],
+        read: impl FnOnce(&Value) -> R,
+    ) -> Result<Option<R>> {
+        check_key(key)?;
+        let hash = self.0.store.hash(key);
+        let shard = self.0.store.read(hash);
+        let Some(entry) = shard.find(hash, key).filter(|entry| self.lives(entry)) else {
+            drop(shard);
+            self.count(inside, Counter::Misses);
+            return Ok(None);
+        };
+        let result = if entry.len() <= SMALL {
+            let result = read(entry);
+            drop(shard);
+            result
+        } else {
+            let pin = entry.clone();
+            drop(shard);
+            read(&pin)
+        };
+        self.count(inside, Counter::Hits);
+        Ok(Some(result))
+    }
+
+    /// As [`BlockingCache::get_into`].
+    #[inline(always)]
+    pub(crate) fn get_into_inside(
+        &self,
+        inside: &Inside,
+        key: &[u8],
+        buf: &mut [MaybeUninit<u8>],
+    ) -> Result<Option<usize>> {
+        self.get_with_inside(inside, key, |value| value.copy_into(buf))
+    }
+
+    /// As [`BlockingCache::set`].
+    #[inline]
+    pub(crate) fn set_inside(
+        &self,
+        inside: &Inside,
+        key: &[u8],
+        value: &[u8],
+        ttl: Ttl,
+    ) -> Result<()> {
+        check_key(key)?;
+        check_value(value, self.0.max_value_bytes)?;
+        match self.expiry(ttl)? {
+            Some(at) => {
+                self.store(inside, key, value, at, 0, || true)?;
+                self.count(inside, Counter::Sets);
+            }
+            None => {
+                self.delete_checked(inside, key);
+            }
+        }
+        Ok(())
+    }
+}
+
 impl BlockingCache for LocalCache {
     fn kind(&self) -> Kind {
         Kind::Local
     }
 
-    #[inline]
     fn get(&self, key: &[u8]) -> Result<Option<Value>> {
-        check_key(key)?;
-        let inside = fork::enter();
-        let hash = self.0.store.hash(key);
-        let shard = self.0.store.read(hash);
-        let found = shard.find(hash, key).filter(|entry| self.lives(entry)).cloned();
-        drop(shard);
-        self.count(&inside, if found.is_some() { Counter::Hits } else { Counter::Misses });
-        Ok(found)
+        self.get_inside(&fork::enter(), key)
     }
 
-    #[inline]
     fn get_into(&self, key: &[u8], buf: &mut [MaybeUninit<u8>]) -> Result<Option<usize>> {
-        self.get_with(key, |value| value.copy_into(buf))
+        self.get_into_inside(&fork::enter(), key, buf)
     }
 
-    #[inline]
     fn set(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<()> {
-        check_key(key)?;
-        check_value(value, self.0.max_value_bytes)?;
-        let expires_at = self.expiry(ttl)?;
-        let inside = fork::enter();
-        match expires_at {
-            Some(at) => {
-                self.store(&inside, key, value, at, 0, || true)?;
-                self.count(&inside, Counter::Sets);
-            }
-            None => {
-                self.delete_checked(&inside, key);
-            }
-        }
-        Ok(())
+        self.set_inside(&fork::enter(), key, value, ttl)
     }
 
     fn delete(&self, key: &[u8]) -> Result<bool> {

@@ -60,6 +60,8 @@ struct Side {
 /// Bytes of an empty shard.
 pub(super) const SHARD_BYTES: usize = 128 + size_of::<Side>();
 
+/// On a cache line of its own: every operation looks at all of it.
+#[repr(C, align(64))]
 pub(super) struct Store {
     map: DashMap<Slot, (), SeedableRandomState>,
     /// One per shard, guarded by the shard's lock.
@@ -121,28 +123,52 @@ impl Store {
     /// Locks the shard of `hash` for reading.
     #[inline]
     pub(super) fn read(&self, hash: u64) -> Reading<'_> {
-        self.read_shard(self.shard_of(hash))
+        // SAFETY: `shard_of` answers with the number of a shard.
+        unsafe { self.read_unchecked(self.shard_of(hash)) }
     }
 
     /// Locks the shard of `hash` for writing.
     #[inline]
     pub(super) fn write(&self, hash: u64) -> Writing<'_> {
-        self.write_shard(self.shard_of(hash))
+        // SAFETY: `shard_of` answers with the number of a shard.
+        unsafe { self.write_unchecked(self.shard_of(hash)) }
     }
 
-    #[inline]
+    /// Locks the shard of that number for reading.
     pub(super) fn read_shard(&self, shard: usize) -> Reading<'_> {
-        let table = self.map.shards()[shard].read();
-        // SAFETY: under the read lock the side is read only.
-        Reading { table, side: unsafe { &*self.sides[shard].get() } }
+        assert!(shard < self.shard_count());
+        // SAFETY: checked.
+        unsafe { self.read_unchecked(shard) }
     }
 
-    #[inline]
+    /// Locks the shard of that number for writing.
     pub(super) fn write_shard(&self, shard: usize) -> Writing<'_> {
-        let table = self.map.shards()[shard].write();
-        // SAFETY: under the write lock this is the only reference to the side, and it does not
-        // outlive the lock's guard.
-        Writing { table, side: unsafe { &mut *self.sides[shard].get() } }
+        assert!(shard < self.shard_count());
+        // SAFETY: checked.
+        unsafe { self.write_unchecked(shard) }
+    }
+
+    /// # Safety
+    /// There is a shard of that number.
+    #[inline]
+    unsafe fn read_unchecked(&self, shard: usize) -> Reading<'_> {
+        // SAFETY: there are as many sides as shards, and under the read lock a side is read only.
+        unsafe {
+            let table = self.map.shards().get_unchecked(shard).read();
+            Reading { table, side: &*self.sides.get_unchecked(shard).get() }
+        }
+    }
+
+    /// # Safety
+    /// There is a shard of that number.
+    #[inline]
+    unsafe fn write_unchecked(&self, shard: usize) -> Writing<'_> {
+        // SAFETY: there are as many sides as shards, and under the write lock this is the only reference
+        // to the side; it does not outlive the lock's guard.
+        unsafe {
+            let table = self.map.shards().get_unchecked(shard).write();
+            Writing { table, side: &mut *self.sides.get_unchecked(shard).get() }
+        }
     }
 }
 
@@ -163,7 +189,7 @@ impl Reading<'_> {
     /// The entry of `key`, expired or not.
     #[inline]
     pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<&Value> {
-        self.table.get(hash, |slot| slot.0.0.key() == key).map(|slot| &slot.0.0)
+        self.table.get(hash, |slot| slot.0.0.has_key(key)).map(|slot| &slot.0.0)
     }
 
     /// All entries, expired or not.
@@ -200,7 +226,7 @@ impl Writing<'_> {
     /// The entry of `key`, expired or not.
     #[inline]
     pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<&Value> {
-        self.table.get(hash, |slot| slot.0.0.key() == key).map(|slot| &slot.0.0)
+        self.table.get(hash, |slot| slot.0.0.has_key(key)).map(|slot| &slot.0.0)
     }
 
     /// Replaces the value of `key` in place if there is an entry that allows it, and `valid` agrees.
@@ -212,7 +238,7 @@ impl Writing<'_> {
         new: &Change<'_>,
         valid: V,
     ) -> Result<Overwrite<V>> {
-        let Some((slot, _)) = self.table.get_mut(hash, |slot| slot.0.0.key() == key) else {
+        let Some((slot, _)) = self.table.get_mut(hash, |slot| slot.0.0.has_key(key)) else {
             return Ok(Overwrite::Impossible(valid));
         };
         let entry = &mut slot.0;
@@ -237,7 +263,7 @@ impl Writing<'_> {
     pub(super) fn put(&mut self, new: Value, now: u64) -> Result<Option<Value>> {
         let (hash, at) = (new.hash(), new.expires_at());
         let old =
-            if let Some((slot, _)) = self.table.get_mut(hash, |slot| slot.0.0.key() == new.key()) {
+            if let Some((slot, _)) = self.table.get_mut(hash, |slot| slot.0.0.has_key(new.key())) {
                 let tick = self.side.wheel.register(slot.0.tick(), hash, at, now)?;
                 new.set_tick(tick);
                 self.side.bytes += new.footprint();
@@ -261,14 +287,14 @@ impl Writing<'_> {
 
     /// Takes the entry of `key` out, expired or not.
     pub(super) fn take(&mut self, hash: u64, key: &[u8]) -> Option<Value> {
-        let (slot, _) = self.table.remove_entry(hash, |slot| slot.0.0.key() == key)?;
+        let (slot, _) = self.table.remove_entry(hash, |slot| slot.0.0.has_key(key))?;
         self.side.bytes -= slot.0.footprint();
         Some(slot.0)
     }
 
     /// Gives the entry of `key`, which is there, another expiry.
     pub(super) fn set_expiry(&mut self, hash: u64, key: &[u8], at: u64, now: u64) -> Result<()> {
-        if let Some((slot, _)) = self.table.get(hash, |slot| slot.0.0.key() == key) {
+        if let Some((slot, _)) = self.table.get(hash, |slot| slot.0.0.has_key(key)) {
             let tick = self.side.wheel.register(slot.0.tick(), slot.0.hash(), at, now)?;
             slot.0.set_tick(tick);
             slot.0.set_expires_at(at);

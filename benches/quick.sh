@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# A quick look at the ratios of docs/performance: the Local cache against a bare DashMap, and one caller's GET against
+# hiredis. Takes about a minute once everything is built. Ends with 1 where a goal is missed; on a busy machine run it again.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target=${CARGO_TARGET_DIR:-target}
+out=$target/bench
+cc=${CC:-cc}
+cargo=${CARGO:-cargo}
+python=${PYTHON:-python3}
+missed=0
+
+step() { printf '[%s] %s\n' "$1" "$2" >&2; }
+
+step 1/4 "building the library and what it is measured against (release)"
+"$cargo" build --release --lib --locked --quiet
+CARGO_TARGET_DIR=$target/bare "$cargo" build --release --locked --quiet --manifest-path benches/bare/Cargo.toml
+mkdir -p "$out"
+cp "$target/release/liblighter_cache.so" "$out/liblighter_cache.so.new"
+mv "$out/liblighter_cache.so.new" "$out/liblighter_cache.so"
+soname=$(readelf -d "$out/liblighter_cache.so" | sed -n 's/.*(SONAME).*\[\(.*\)\]/\1/p')
+[ -z "$soname" ] || [ "$soname" = liblighter_cache.so ] || ln -sf liblighter_cache.so "$out/$soname"
+cp "$target/bare/release/libbare.so" "$out/"
+
+compile() { # SOURCE, more libraries
+    "$cc" -O2 -Wall -Wextra -Iinclude "benches/$1.c" -o "$out/$1" -L"$out" -llighter_cache "${@:2}" -Wl,-rpath,'$ORIGIN'
+}
+
+step 2/4 "Local: 12 rows"
+compile local -lbare -lpthread -lm
+"$out/local" || missed=1
+echo
+
+step 3/4 "Redis: one caller against hiredis"
+if ! echo '#include <hiredis/hiredis.h>' | "$cc" -E - >/dev/null 2>&1; then
+    echo "skipped: hiredis is not installed (on Debian: apt-get install libhiredis-dev)"
+else
+    compile redis -lhiredis
+    # The server inherits the processor.
+    cpu=$(taskset -cp $$ | sed 's/.*: //; s/[-,].*//')
+    taskset -c "$cpu" "$python" tests/servers.py exec single "$out/redis" || missed=1
+fi
+echo
+
+if [ "$missed" = 0 ]; then step 4/4 "done: every goal reached"; else step 4/4 "done: a goal was missed"; fi
+exit "$missed"
