@@ -113,7 +113,8 @@ fn every_operation_on_every_server_and_protocol() {
     for server in SERVERS {
         let servers = Server::start("single", server);
         for protocol in [2, 3] {
-            let url = servers.url_with(&format!("prefix=app{protocol}&protocol={protocol}"));
+            let url =
+                servers.url_with(&format!("prefix=app{protocol}&protocol={protocol}&timeout=20s"));
             let cache = open(&url);
             blocking(&cache);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -128,7 +129,7 @@ fn every_operation_on_every_server_and_protocol() {
 fn every_operation_on_a_cluster() {
     for server in SERVERS {
         let servers = Server::start("cluster", server);
-        let cache = open(&servers.url_with("prefix=app"));
+        let cache = open(&servers.url_with("prefix=app&timeout=20s"));
         blocking(&cache);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         runtime.block_on(asynchronous(&cache));

@@ -124,7 +124,10 @@ impl Wheel {
     pub(super) fn validate(&self) -> std::collections::HashSet<(u32, u64)> {
         assert!(self.buckets.is_sorted_by(|a, b| a.0 > b.0), "ticks descend");
         assert!(self.buckets.iter().all(|(tick, hashes)| *tick > 0 && !hashes.is_empty()));
-        assert_eq!(self.registered, self.buckets.iter().map(|(_, hashes)| hashes.len()).sum());
+        assert_eq!(
+            self.registered,
+            self.buckets.iter().map(|(_, hashes)| hashes.len()).sum::<usize>()
+        );
         self.buckets
             .iter()
             .flat_map(|(tick, hashes)| hashes.iter().map(|hash| (*tick, *hash)))

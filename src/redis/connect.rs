@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use ::redis::{Cmd, Value as Reply, cmd, parse_redis_value};
+use ::redis::{Cmd, Value as Reply, cmd};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 
 use super::endpoint::{Address, Endpoint};
 use super::error_map::{checked, not_reached, plain_io};
-use super::reply::Scanner;
+use super::reply::{Scanner, parse};
 use super::sentinel;
 use super::stream::Stream;
 use crate::config::{self, HostPort};
@@ -169,10 +169,14 @@ fn greeting(endpoint: &Endpoint, resp3: bool) -> (Vec<Cmd>, usize) {
     } else if let Some(password) = password {
         cmds.push(auth(options.username.as_deref(), password));
     }
-    let mut select = cmd("SELECT");
-    // Always sent, also for 0: it shows at once whether the server wants credentials.
-    select.arg(options.db);
-    cmds.push(select);
+    if options.db != 0 {
+        let mut select = cmd("SELECT");
+        select.arg(options.db);
+        cmds.push(select);
+    } else if !resp3 {
+        // Shows at once whether the server wants credentials, as HELLO does.
+        cmds.push(cmd("PING"));
+    }
     let needed = cmds.len();
     if let Some(name) = &options.client_name {
         let mut set_name = cmd("CLIENT");
@@ -242,8 +246,7 @@ pub(super) async fn converse(stream: &mut Stream, cmds: &[Cmd]) -> io::Result<Ve
         let (used, ended) = scanner.feed(&bytes[seen..]).map_err(io::Error::other)?;
         seen += used;
         if ended {
-            let reply = parse_redis_value(&bytes[begun..seen]);
-            replies.push(reply.map_err(|_| io::Error::other("not the Redis protocol"))?);
+            replies.push(parse(&bytes[begun..seen]).map_err(io::Error::other)?);
             begun = seen;
         }
     }

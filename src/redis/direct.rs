@@ -1,11 +1,7 @@
 //! A connection on which the caller's own thread writes the request and reads the reply, for a caller
 //! who is alone: one system call to send, one to receive, no other thread.
 //!
-//! # How a call keeps its deadline
-//! The socket's own timeout is a slice of at most 100 ms, set once, so that the common case needs no
-//! further system call. Whenever a slice passes without data, and before each further read of a reply
-//! that comes in pieces, the clock and the caller's interrupt check are asked, and the socket's timeout
-//! is shortened where less than a slice is left. A reply that trickles in can't outlast the deadline.
+//! How a call keeps its deadline is the matter of `socket`.
 //!
 //! # When a connection may be used again
 //! Only after a call that got all its replies and nothing more. Every other end, a timeout included,
@@ -13,18 +9,16 @@
 //! can't reach a later caller.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use ::redis::{Value as Reply, parse_redis_value};
+use ::redis::Value as Reply;
 use rustls::{ClientConnection, Stream as TlsStream};
-use socket2::SockRef;
 
 use super::commands::{Body, Replies, Request};
 use super::connect::Link;
-use super::error_map::{Trip, broken, no_reply, not_reached, plain_io};
-use super::reply::{Scanner, Violation, bulk_head};
+use super::error_map::{Trip, not_reached, plain_io};
+use super::reply::{Scanner, Violation, bulk_head, parse};
+use super::socket::{Socket, Stop, Timed};
 use super::stream::Stream;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{self, SLICE};
@@ -52,19 +46,6 @@ pub(super) struct Direct {
     limit: usize,
     out: Vec<u8>,
     input: Input,
-}
-
-enum Stop {
-    Deadline,
-    Interrupted,
-    Closed,
-    Io(io::Error),
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
 }
 
 impl Direct {
@@ -118,20 +99,9 @@ impl Direct {
             Stop::Io(error) if request.replies() == 1 => {
                 Trip::NotSent(Error::new(ErrorKind::Connect, plain_io(&error)))
             }
-            Stop::Io(error) => Trip::Unknown(broken(&plain_io(&error))),
-            Stop::Deadline => Trip::Unknown(no_reply()),
-            Stop::Interrupted => Trip::Unknown(ErrorKind::Interrupted.into()),
-            Stop::Closed => Trip::Unknown(ErrorKind::Closed.into()),
+            stop => Trip::Unknown(stop.into()),
         })?;
-        let replies = self.receive(request, deadline).map_err(|stop| match stop {
-            Stop::Io(error) if error.kind() == io::ErrorKind::OutOfMemory => {
-                Trip::Unknown(ErrorKind::NoMemory.into())
-            }
-            Stop::Io(error) => Trip::Unknown(broken(&plain_io(&error))),
-            Stop::Deadline => Trip::Unknown(no_reply()),
-            Stop::Interrupted => Trip::Unknown(ErrorKind::Interrupted.into()),
-            Stop::Closed => Trip::Unknown(ErrorKind::Closed.into()),
-        })?;
+        let replies = self.receive(request, deadline).map_err(|stop| Trip::Unknown(stop.into()))?;
         // Anything left over belongs to nobody: then it stays broken.
         self.broken = !self.input.filled().is_empty();
         self.fresh = false;
@@ -194,22 +164,20 @@ impl Direct {
     /// A reply that is one string: straight into the buffer that becomes the value.
     fn string(&mut self, length: usize, start: usize, deadline: Instant) -> Result<Reply, Stop> {
         if length > self.limit {
-            return Err(io::Error::other(Violation::TooBig).into());
+            return Err(Violation::TooBig.into());
         }
         let whole = start + length + 2;
         let filled = self.input.filled();
         if filled.len() >= whole {
             if !filled[start + length..whole].ends_with(b"\r\n") {
-                return Err(io::Error::other(Violation::Malformed).into());
+                return Err(Violation::Malformed.into());
             }
             let value = filled[start..start + length].to_vec();
             self.input.consume(whole);
             return Ok(Reply::BulkString(value));
         }
         if length > PROBE {
-            Vec::<u8>::new()
-                .try_reserve_exact(length)
-                .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+            Vec::<u8>::new().try_reserve_exact(length).map_err(|_| Stop::NoMemory)?;
         }
         // Zeroed memory of this size comes from the system as it is, without being written.
         let mut value = vec![0; length];
@@ -223,13 +191,13 @@ impl Direct {
             self.fill(deadline, true)?;
         }
         if !self.input.filled().starts_with(b"\r\n") {
-            return Err(io::Error::other(Violation::Malformed).into());
+            return Err(Violation::Malformed.into());
         }
         self.input.consume(2);
         Ok(Reply::BulkString(value))
     }
 
-    /// Replies of any shape, through the parser of the `redis` crate.
+    /// Replies of any shape.
     fn replies(&mut self, count: usize, deadline: Instant) -> Result<Vec<Reply>, Stop> {
         let mut replies = Vec::with_capacity(count.min(BUFFER));
         let mut scanner = Scanner::new(self.limit);
@@ -242,13 +210,12 @@ impl Direct {
                 self.fill(deadline, true)?;
             }
             let filled = self.input.filled();
-            let (used, ended) = scanner.feed(&filled[seen..]).map_err(io::Error::other)?;
+            let (used, ended) = scanner.feed(&filled[seen..])?;
             seen += used;
             if ended {
                 // A push that nobody asked for is no reply.
                 if filled[begun] != b'>' {
-                    let reply = parse_redis_value(&filled[begun..seen]);
-                    replies.push(reply.map_err(|_| io::Error::other(Violation::Malformed))?);
+                    replies.push(parse(&filled[begun..seen])?);
                 }
                 begun = seen;
             }
@@ -309,148 +276,5 @@ fn read(
     match timed.outcome(read)? {
         0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
         n => Ok(n),
-    }
-}
-
-enum Plain {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-/// A blocking socket and the timeout that it has now.
-struct Socket {
-    plain: Plain,
-    slice: Duration,
-    armed: Duration,
-    /// [`runtime::shutdowns`] when the present call began.
-    shutdowns: u32,
-}
-
-impl Socket {
-    fn tcp(stream: io::Result<TcpStream>, slice: Duration) -> io::Result<Self> {
-        let stream = stream?;
-        stream.set_nonblocking(false)?;
-        Self::armed(Plain::Tcp(stream), slice)
-    }
-
-    fn unix(stream: io::Result<UnixStream>, slice: Duration) -> io::Result<Self> {
-        let stream = stream?;
-        stream.set_nonblocking(false)?;
-        Self::armed(Plain::Unix(stream), slice)
-    }
-
-    fn armed(plain: Plain, slice: Duration) -> io::Result<Self> {
-        let slice = slice.max(Duration::from_millis(1));
-        let socket = Self { plain, slice, armed: slice, shutdowns: 0 };
-        socket.as_ref().set_read_timeout(Some(slice))?;
-        socket.as_ref().set_write_timeout(Some(slice))?;
-        Ok(socket)
-    }
-
-    fn as_ref(&self) -> SockRef<'_> {
-        match &self.plain {
-            Plain::Tcp(stream) => SockRef::from(stream),
-            Plain::Unix(stream) => SockRef::from(stream),
-        }
-    }
-
-    /// Makes the socket wait no longer than `left`.
-    fn arm(&mut self, left: Duration) -> io::Result<()> {
-        // A timeout of zero would mean none at all.
-        let wanted = left.clamp(Duration::from_millis(1), self.slice);
-        if wanted != self.armed {
-            self.as_ref().set_read_timeout(Some(wanted))?;
-            self.as_ref().set_write_timeout(Some(wanted))?;
-            self.armed = wanted;
-        }
-        Ok(())
-    }
-}
-
-/// A socket for the length of one call: reads and writes end at the deadline.
-struct Timed<'a> {
-    socket: &'a mut Socket,
-    deadline: Instant,
-    stop: Option<Stop>,
-    /// Some of what is waited for has come already.
-    begun: bool,
-    /// The time, where it was just asked for.
-    now: Option<Instant>,
-}
-
-impl<'a> Timed<'a> {
-    fn new(socket: &'a mut Socket, deadline: Instant, begun: bool) -> Self {
-        Self { socket, deadline, stop: None, begun, now: None }
-    }
-
-    /// What a read or write came to; its reason for stopping goes before what TLS makes of it.
-    fn outcome<T>(self, result: io::Result<T>) -> Result<T, Stop> {
-        match self.stop {
-            Some(stop) => Err(stop),
-            None => result.map_err(Stop::Io),
-        }
-    }
-
-    fn attempt<T>(&mut self, op: &mut dyn FnMut(&mut Plain) -> io::Result<T>) -> io::Result<T> {
-        loop {
-            let now = self.now.take().unwrap_or_else(Instant::now);
-            let left = self.deadline.saturating_duration_since(now);
-            if self.begun || left < self.socket.slice || self.socket.armed != self.socket.slice {
-                if self.begun && left.is_zero() {
-                    return self.stopped(Stop::Deadline);
-                }
-                self.socket.arm(left)?;
-            }
-            match op(&mut self.socket.plain) {
-                Err(error) if is_wait(&error) => {
-                    self.begun = true;
-                    if runtime::interrupted() {
-                        return self.stopped(Stop::Interrupted);
-                    }
-                    if runtime::shutdowns() != self.socket.shutdowns {
-                        return self.stopped(Stop::Closed);
-                    }
-                }
-                done => {
-                    self.begun = true;
-                    return done;
-                }
-            }
-        }
-    }
-
-    fn stopped<T>(&mut self, stop: Stop) -> io::Result<T> {
-        self.stop = Some(stop);
-        // Of a kind that TLS does not try again.
-        Err(io::ErrorKind::ConnectionAborted.into())
-    }
-}
-
-fn is_wait(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
-    )
-}
-
-impl Read for Timed<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.attempt(&mut |plain| match plain {
-            Plain::Tcp(stream) => stream.read(buf),
-            Plain::Unix(stream) => stream.read(buf),
-        })
-    }
-}
-
-impl Write for Timed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.attempt(&mut |plain| match plain {
-            Plain::Tcp(stream) => stream.write(bytes),
-            Plain::Unix(stream) => stream.write(bytes),
-        })
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -111,7 +111,10 @@ pub(super) fn from_redis(error: RedisError) -> std::result::Result<Reply, Trip> 
         _ if error.is_connection_refusal() => {
             Err(Trip::NotSent(Error::new(ErrorKind::Connect, "connection refused")))
         }
-        _ => Err(Trip::Unknown(broken(&error.category()))),
+        _ => Err(Trip::Unknown(match Violation::named_in(&error.to_string()) {
+            Some(violation) => violation.into(),
+            None => broken(&error.category()),
+        })),
     }
 }
 

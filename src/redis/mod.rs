@@ -12,7 +12,7 @@
 //! | `listen` | the invalidation stream |
 //! | `state`, `gate` | what a process has of connections; back-off |
 //! | `direct`, `pipe` | a connection of one caller, of many |
-//! | `endpoint`, `tls`, `connect`, `sentinel`, `stream`, `reply` | from options to bytes |
+//! | `endpoint`, `tls`, `connect`, `sentinel`, `stream`, `socket`, `reply` | from options to bytes |
 //! | `error_map` | failures to error classes |
 //!
 //! Left to others: values in memory (`local`), how both are kept coherent (`hybrid`), the envelope.
@@ -26,10 +26,13 @@ mod error_map;
 mod gate;
 mod l2;
 mod listen;
+#[cfg(test)]
+mod listen_tests;
 mod pipe;
 mod reply;
 mod scan;
 mod sentinel;
+mod socket;
 mod state;
 mod stream;
 mod tls;

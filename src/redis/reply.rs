@@ -2,9 +2,12 @@
 //!
 //! [`Scanner`] walks over RESP2 and RESP3 without building anything: it needs one pass however the
 //! bytes are cut up, so a reply that arrives in a thousand pieces costs no more than in one. What the
-//! bytes mean is left to the parser of the `redis` crate, which gets whole replies only.
+//! bytes mean is left to the parser of the `redis` crate, which gets whole replies only; [`parse`] goes
+//! before it for the shapes that most replies have.
 
 use std::fmt;
+
+use ::redis::{Value as Reply, parse_redis_value};
 
 /// Longest line: a simple string, an error or a number.
 const LINE_MAX: usize = 64 << 10;
@@ -20,12 +23,26 @@ pub(super) enum Violation {
     TooBig,
 }
 
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Violation {
+    const fn text(self) -> &'static str {
+        match self {
             Self::Malformed => "the server sent something that is not the Redis protocol",
             Self::TooBig => "the server sent a reply larger than allowed",
-        })
+        }
+    }
+
+    /// The violation that the text of an error speaks of. Where a stream was refused under the `redis`
+    /// crate, its error shows the reason as text only.
+    pub(super) fn named_in(text: &str) -> Option<Self> {
+        [Self::Malformed, Self::TooBig]
+            .into_iter()
+            .find(|violation| text.contains(violation.text()))
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
     }
 }
 
@@ -167,14 +184,64 @@ impl Number {
 /// The head of a reply that is one string: the string's length and where it begins. `None` while the
 /// line is incomplete, and for every other kind of reply.
 pub(super) fn bulk_head(bytes: &[u8]) -> Option<(usize, usize)> {
-    if bytes.first() != Some(&b'$') {
+    head_of(b'$', bytes)
+}
+
+fn head_of(kind: u8, bytes: &[u8]) -> Option<(usize, usize)> {
+    if bytes.first() != Some(&kind) {
         return None;
     }
     // Twenty digits are more than any length has.
     let end = bytes.iter().take(24).position(|&byte| byte == b'\n')?;
     let digits = bytes.get(1..end.checked_sub(1)?)?;
-    let length = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    Some((length, end + 1))
+    if digits.is_empty() || digits.len() > 18 || bytes[end - 1] != b'\r' {
+        return None;
+    }
+    let mut number = 0;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        number = number * 10 + usize::from(digit - b'0');
+    }
+    Some((number, end + 1))
+}
+
+/// The one reply that `frame`, a whole one by the [`Scanner`], is.
+pub(super) fn parse(frame: &[u8]) -> Result<Reply, Violation> {
+    if frame == b"+OK\r\n" {
+        return Ok(Reply::Okay);
+    }
+    if let Some(strings) = parse_strings(frame) {
+        return Ok(Reply::Array(strings));
+    }
+    parse_redis_value(frame).map_err(|_| Violation::Malformed)
+}
+
+/// An array of strings and gaps, as MGET gives: each string is copied once.
+fn parse_strings(frame: &[u8]) -> Option<Vec<Reply>> {
+    let (count, mut at) = head_of(b'*', frame)?;
+    // An element takes three bytes at least, so the frame bounds what is allocated.
+    let mut strings = Vec::with_capacity(count.min(frame.len() / 3));
+    for _ in 0..count {
+        let rest = &frame[at..];
+        if rest.starts_with(b"_\r\n") {
+            strings.push(Reply::Nil);
+            at += 3;
+        } else if rest.starts_with(b"$-1\r\n") {
+            strings.push(Reply::Nil);
+            at += 5;
+        } else {
+            let (length, start) = head_of(b'$', rest)?;
+            let end = start.checked_add(length)?;
+            if rest.get(end..end + 2)? != b"\r\n" {
+                return None;
+            }
+            strings.push(Reply::BulkString(rest[start..end].to_vec()));
+            at += end + 2;
+        }
+    }
+    (at == frame.len()).then_some(strings)
 }
 
 #[cfg(test)]
@@ -231,9 +298,17 @@ mod tests {
 
     #[test]
     fn agrees_with_the_parser() {
-        for reply in REPLIES {
-            assert!(redis::parse_redis_value(reply).is_ok(), "{reply:?}");
+        let strings: [&[u8]; 3] = [
+            b"*3\r\n$1\r\na\r\n$-1\r\n$0\r\n\r\n",
+            b"*2\r\n_\r\n$4\r\n\r\n\r\n\r\n",
+            b"*1\r\n$2\r\nab\r\n",
+        ];
+        for reply in REPLIES.into_iter().chain(strings) {
+            assert_eq!(parse(reply), Ok(parse_redis_value(reply).unwrap()), "{reply:?}");
         }
+        assert!(strings.into_iter().all(|reply| parse_strings(reply).is_some()));
+        assert_eq!(parse_strings(b"*1\r\n$2\r\nabc\r\n"), None);
+        assert_eq!(parse_strings(b"*99999999999999999\r\n"), None);
     }
 
     #[test]
