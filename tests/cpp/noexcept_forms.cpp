@@ -24,6 +24,13 @@ static_assert(noexcept(Cache::try_open("local:", std::declval<Cache&>())));
 static_assert(noexcept(std::declval<Cache&>().try_set_many(std::declval<std::pair<Bytes, Bytes> (&)[1]>())));
 static_assert(noexcept(std::declval<Cache&>().close()) && noexcept(std::declval<Value&>().copy()));
 
+// Without exceptions a throwing form does not compile; with them it is there.
+template <class C, class = void>
+constexpr bool has_throwing_forms = false;
+template <class C>
+constexpr bool has_throwing_forms<C, std::void_t<decltype(std::declval<C&>().get("k"))>> = true;
+static_assert(has_throwing_forms<Cache> == (LIGHTER_CACHE_HAS_EXCEPTIONS != 0));
+
 TEST(single_keys) {
     each_cache([](Cache& cache) {
         Value value;
