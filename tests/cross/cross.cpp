@@ -52,7 +52,7 @@ try {
             } else {
                 std::cout << "error no such command";
             }
-        } catch (const lighter_cache::Error &error) {
+        } catch (const std::exception &error) {
             std::cout << "error " << error.what();
         }
         std::cout << std::endl;
