@@ -24,6 +24,21 @@ pub(crate) fn in_fork(child: impl FnOnce() -> bool) -> i32 {
     }
 }
 
+/// Ends the threads of a test, also where the test fails: a scope waits for them.
+pub(crate) struct Stop<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+#[test]
+fn forks_are_counted_from_the_first_look_on() {
+    let before = generation();
+    assert_eq!(in_fork(|| generation() == before + 1), 0);
+}
+
 #[test]
 fn enters_nested() {
     let outer = enter();
@@ -87,13 +102,13 @@ fn synchronize_waits_for_those_who_are_inside() {
                 }
             });
         }
+        let _stop = Stop(&stop);
         for _ in 0..300 {
             let fresh = Arc::new(AtomicU64::new(7));
             let old = std::mem::replace(&mut *content.write().unwrap(), fresh);
             synchronize();
             old.store(0, Relaxed);
         }
-        stop.store(true, Relaxed);
     });
 }
 
@@ -115,6 +130,7 @@ fn forks_while_threads_are_busy_inside() {
                 }
             });
         }
+        let _stop = Stop(&stop);
         for _ in 0..60 {
             let ended = in_fork(|| {
                 let _inside = enter();
@@ -123,7 +139,6 @@ fn forks_while_threads_are_busy_inside() {
             });
             assert_eq!(ended, 0);
         }
-        stop.store(true, Relaxed);
     });
     assert_eq!(generation(), before);
 }

@@ -14,7 +14,7 @@
 //! - Pushes are handed to the sink on a thread of the runtime while replies wait: it must be quick.
 //! - The task and the pushes hold the cache and the sink weakly, and end with either of them.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
 use ::redis::{PushInfo, PushKind, Value as Reply, cmd};
@@ -84,7 +84,13 @@ impl Shared {
     /// Starts the task again where it ended with a runtime that was shut down.
     pub(super) fn keep_listening(self: &Arc<Self>) -> Result<()> {
         let Some(listener) = self.listener.get() else { return Ok(()) };
-        let mut task = listener.task.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who holds it is doing this very thing, or was in the parent of a fork and never lets go; the
+        // child's own stream is begun by `start_again`.
+        let mut task = match listener.task.try_lock() {
+            Ok(task) => task,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(()),
+        };
         if task.as_ref().is_none_or(AbortHandle::is_finished) {
             let running = runtime::spawn(run(Arc::downgrade(self), self.state().clone()))?;
             *task = Some(running.abort_handle());

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::*;
-use crate::fork::tests::in_fork;
+use crate::fork::tests::{Stop, in_fork};
 
 const KEYS: u64 = 64;
 
@@ -146,6 +146,7 @@ fn forks_beside_busy_threads() {
                     }
                 });
             }
+            let _stop = Stop(&stop);
             let start = Instant::now();
             let mut forks = 0;
             while forks < 5 || start.elapsed().as_millis() < 1500 {
@@ -155,7 +156,7 @@ fn forks_beside_busy_threads() {
                         let key = [b"stays", &i.to_le_bytes()[..]].concat();
                         assert_eq!(get(&cache, &key).unwrap(), i.to_le_bytes());
                         let key = next(&mut random) % KEYS;
-                        set(&cache, &key_of(key), &value_of(key, i), ms(1000));
+                        set(&cache, &key_of(key), &value_of(key, i), ms(60_000));
                         check(key, &get(&cache, &key_of(key)).unwrap());
                     }
                     cache.0.store.validate();
@@ -165,7 +166,6 @@ fn forks_beside_busy_threads() {
                 assert_eq!(ended, 0, "after {forks} forks");
                 forks += 1;
             }
-            stop.store(true, SeqCst);
         });
     }
     cache.0.store.validate();
