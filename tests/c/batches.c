@@ -88,8 +88,8 @@ static void works(const char *url) {
 
 int main(void) {
     works("local:");
-    works(url_of("", from_env("LC_TEST_URL_SINGLE"), "?prefix=c:batches"));
-    works(url_of("hybrid+", from_env("LC_TEST_URL_SINGLE"), "?prefix=c:batches"));
-    works(url_of("", from_env("LC_TEST_URL_CLUSTER"), "?prefix=c:batches"));
+    works(redis_url(from_env("LC_TEST_URL_SINGLE"), "c:batches"));
+    works(hybrid_url(from_env("LC_TEST_URL_SINGLE"), "c:batches"));
+    works(redis_url(from_env("LC_TEST_URL_CLUSTER"), "c:batches"));
     return 0;
 }

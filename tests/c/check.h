@@ -14,10 +14,14 @@
 #include <string.h>
 #include <time.h>
 
+/* Where a failure is told: standard error, unless a test looks at that itself. */
+static FILE *check_out;
+#define CHECK_OUT (check_out ? check_out : stderr)
+
 #define CHECK(condition) \
     do { \
         if (!(condition)) { \
-            fprintf(stderr, "%s:%d: failed: %s (last error: \"%s\")\n", __FILE__, __LINE__, #condition, \
+            fprintf(CHECK_OUT, "%s:%d: failed: %s (last error: \"%s\")\n", __FILE__, __LINE__, #condition, \
                     lc_last_error()); \
             exit(1); \
         } \
@@ -27,7 +31,7 @@
     do { \
         lc_status check_got = (call); \
         if (check_got != (expected)) { \
-            fprintf(stderr, "%s:%d: failed: %s gave %d (%s), not %s (last error: \"%s\")\n", __FILE__, __LINE__, \
+            fprintf(CHECK_OUT, "%s:%d: failed: %s gave %d (%s), not %s (last error: \"%s\")\n", __FILE__, __LINE__, \
                     #call, (int)check_got, lc_strerror(check_got), #expected, lc_last_error()); \
             exit(1); \
         } \
@@ -63,20 +67,35 @@ static inline const char *from_env(const char *name) {
     return value;
 }
 
-/* `before` + `url` + `after` in a buffer of the thread, overwritten by every eighth call. */
-static inline const char *url_of(const char *before, const char *url, const char *after) {
+/* The parts one after the other, in a buffer of the thread that every eighth call overwrites. */
+static inline const char *joined(const char *a, const char *b, const char *c, const char *d, const char *e) {
     static _Thread_local char buffers[8][1024];
     static _Thread_local unsigned next;
-    char *buffer = buffers[next++ % 8];
-    snprintf(buffer, sizeof buffers[0], "%s%s%s", before, url, after);
-    return buffer;
+    char text[sizeof buffers[0]];
+    snprintf(text, sizeof text, "%s%s%s%s%s", a, b, c, d, e);
+    return memcpy(buffers[next++ % 8], text, sizeof text);
+}
+
+static inline const char *url_of(const char *before, const char *url, const char *after) {
+    return joined(before, url, after, "", "");
+}
+
+/* URLs of caches that are expected to answer, on however busy a machine. */
+#define PATIENCE "?timeout=20s&connect_timeout=20s"
+
+static inline const char *redis_url(const char *url, const char *prefix) {
+    return joined("", url, PATIENCE, "&prefix=", prefix);
+}
+
+static inline const char *hybrid_url(const char *url, const char *prefix) {
+    return joined("hybrid+", url, PATIENCE "&l2_timeout=20s&watchdog=20s", "&prefix=", prefix);
 }
 
 static inline lc_cache open_cache(const char *url) {
     lc_cache cache = 0;
     lc_status status = lc_open(url, &cache);
     if (status != LCACHE_OK) {
-        fprintf(stderr, "lc_open(%s) gave %d: %s\n", url, (int)status, lc_last_error());
+        fprintf(CHECK_OUT, "lc_open(%s) gave %d: %s\n", url, (int)status, lc_last_error());
         exit(1);
     }
     CHECK(cache != 0);

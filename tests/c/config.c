@@ -74,7 +74,7 @@ int main(void) {
     CHECK_OK(lc_kind(cache, &kind));
     CHECK(kind == LCACHE_HYBRID);
     CHECK_OK(lc_close(cache));
-    CHECK(setenv("LIGHTER_CACHE_URL", url_of("", server, "?prefix=c:config"), 1) == 0);
+    CHECK(setenv("LIGHTER_CACHE_URL", redis_url(server, "c:config"), 1) == 0);
     CHECK_OK(lc_check(NULL, message, sizeof message));
     config = lc_config_new(NULL);
     CHECK_OK(lc_config_open(config, &cache));

@@ -32,12 +32,12 @@ static void refused_credentials(void) {
     CHECK_OK(lc_close(cache));
 
     /* A user who may only read, one who may only use the prefix `app`. */
-    cache = open_cache(at(from_env("LC_TEST_URL_ACL_READONLY"), "?prefix=app"));
+    cache = open_cache(redis_url(from_env("LC_TEST_URL_ACL_READONLY"), "app"));
     CHECK_STATUS(LCACHE_EAUTH, lc_set(cache, LCACHE_STR("k"), LCACHE_STR("v"), 1000));
     CHECK_MESSAGE("NOPERM");
     CHECK_STATUS(LCACHE_MISS, lc_exists(cache, LCACHE_STR("k")));
     CHECK_OK(lc_close(cache));
-    cache = open_cache(at(from_env("LC_TEST_URL_ACL"), "?prefix=other"));
+    cache = open_cache(redis_url(from_env("LC_TEST_URL_ACL"), "other"));
     lc_value *value = (lc_value *)1;
     CHECK_STATUS(LCACHE_EAUTH, lc_get(cache, LCACHE_STR("k"), &value, NULL, NULL));
     CHECK(value == NULL);
@@ -45,7 +45,7 @@ static void refused_credentials(void) {
 }
 
 static void errors_of_the_server(struct server *server) {
-    lc_cache cache = open_cache(at(server->url, "?prefix=c"));
+    lc_cache cache = open_cache(redis_url(server->url, "c"));
     lc_value *value;
     size_t len = 77;
     char buf[8];
@@ -83,7 +83,7 @@ static void errors_of_the_server(struct server *server) {
     CHECK_OK(lc_stats_get(cache, &stats, sizeof stats));
     CHECK(stats.errors >= 3);
     /* A Hybrid reads it as a miss, and may overwrite it. */
-    lc_cache hybrid = open_cache(url_of("hybrid+", server->url, "?prefix=c"));
+    lc_cache hybrid = open_cache(hybrid_url(server->url, "c"));
     CHECK_STATUS(LCACHE_MISS, lc_get(hybrid, LCACHE_STR("damaged"), &value, NULL, NULL));
     CHECK_OK(lc_set(hybrid, LCACHE_STR("damaged"), LCACHE_STR("whole"), 60000));
     CHECK(HOLDS(cache, "damaged", "whole"));
@@ -101,7 +101,7 @@ static void errors_of_the_server(struct server *server) {
 }
 
 static void no_answer(struct server *server) {
-    lc_cache cache = open_cache(at(server->url, "?prefix=c&timeout=200ms&connect_timeout=200ms"));
+    lc_cache cache = open_cache(at(server->url, "?prefix=c&timeout=500ms"));
     CHECK_OK(lc_set(cache, LCACHE_STR("k"), LCACHE_STR("v"), 60000));
     server_do(server, "pause");
     lc_value *value = (lc_value *)1;
@@ -153,7 +153,7 @@ static void shut_down_while_waiting(struct server *server) {
     server_do(server, "resume");
 
     /* Opening again is fine. */
-    lc_cache cache = open_cache(at(server->url, "?prefix=c"));
+    lc_cache cache = open_cache(redis_url(server->url, "c"));
     CHECK_OK(lc_ping(cache));
     CHECK_OK(lc_shutdown(2000));
     CHECK_OK(lc_shutdown(0));

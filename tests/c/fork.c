@@ -59,8 +59,8 @@ static void in_child(int depth) {
 int main(void) {
     const char *url = from_env("LC_TEST_URL_SINGLE");
     local = open_cache("local:");
-    redis = open_cache(url_of("", url, "?prefix=c:fork"));
-    hybrid = open_cache(url_of("hybrid+", url, "?prefix=c:fork:h"));
+    redis = open_cache(redis_url(url, "c:fork"));
+    hybrid = open_cache(hybrid_url(url, "c:fork:h"));
     lc_cache all[] = {local, redis, hybrid};
     for (int i = 0; i < 3; i++)
         CHECK_OK(lc_set(all[i], LCACHE_STR("before"), LCACHE_STR("kept"), LCACHE_TTL_NONE));

@@ -9,7 +9,7 @@ static lc_stats stats_of(lc_cache cache) {
 }
 
 static void composed(void) {
-    const char *url = url_of("", from_env("LC_TEST_URL_SINGLE"), "?prefix=c:hybrid");
+    const char *url = redis_url(from_env("LC_TEST_URL_SINGLE"), "c:hybrid");
     lc_cache l1 = open_cache("local:"), l2 = open_cache(url), hybrid = 77, out = 77;
     CHECK_OK(lc_clear(l2));
     CHECK_STATUS(LCACHE_ECONFIG, lc_open_hybrid(l2, l1, NULL, &out));
@@ -53,8 +53,9 @@ static void composed(void) {
 
 static void sees_others(void) {
     const char *server = from_env("LC_TEST_URL_SINGLE");
-    lc_cache hybrid = open_cache(url_of("hybrid+", server, "?prefix=c:hybrid"));
-    lc_cache other = open_cache(url_of("", server, "?prefix=c:hybrid"));
+    lc_cache hybrid = open_cache(hybrid_url(server, "c:hybrid"));
+    lc_cache other = open_cache(redis_url(server, "c:hybrid"));
+    UNTIL(stats_of(hybrid).degraded == 0);
     CHECK_OK(lc_set(hybrid, LCACHE_STR("k"), LCACHE_STR("old"), LCACHE_TTL_NONE));
     CHECK(HOLDS(hybrid, "k", "old") && HOLDS(other, "k", "old"));
     lc_stats stats = stats_of(hybrid);
@@ -110,7 +111,7 @@ static void without_its_server(void) {
     UNTIL(stats_of(cache).degraded == 0);
     CHECK_OK(lc_ping(cache));
     CHECK_OK(lc_set(cache, LCACHE_STR("k"), LCACHE_STR("shared"), LCACHE_TTL_NONE));
-    lc_cache other = open_cache(url_of("", server.url, "?prefix=c:hybrid"));
+    lc_cache other = open_cache(redis_url(server.url, "c:hybrid"));
     CHECK(HOLDS(other, "k", "shared"));
     CHECK_OK(lc_close(other));
 

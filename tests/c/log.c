@@ -85,8 +85,8 @@ int main(void) {
     CHECK(atomic_load(&destroyed) == 4);
 
     local = open_cache("local:");
-    hybrid = open_cache(url_of("hybrid+", from_env("LC_TEST_URL_SINGLE"), "?prefix=c:log"));
-    redis = open_cache(url_of("", from_env("LC_TEST_URL_SINGLE"), "?prefix=c:log"));
+    hybrid = open_cache(hybrid_url(from_env("LC_TEST_URL_SINGLE"), "c:log"));
+    redis = open_cache(redis_url(from_env("LC_TEST_URL_SINGLE"), "c:log"));
     CHECK(atomic_load(&heard) == 0);
     provoke();
     CHECK(atomic_load(&heard) == 1);

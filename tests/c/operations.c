@@ -157,8 +157,8 @@ int main(void) {
     works("local:", LCACHE_LOCAL);
     const char *urls[] = {from_env("LC_TEST_URL_SINGLE"), from_env("LC_TEST_URL_VALKEY")};
     for (int i = 0; i < 2; i++) {
-        works(url_of("", urls[i], "?prefix=c:operations"), LCACHE_REDIS);
-        works(url_of("hybrid+", urls[i], "?prefix=c:operations"), LCACHE_HYBRID);
+        works(redis_url(urls[i], "c:operations"), LCACHE_REDIS);
+        works(hybrid_url(urls[i], "c:operations"), LCACHE_HYBRID);
     }
     return 0;
 }

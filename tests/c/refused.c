@@ -177,9 +177,9 @@ int main(void) {
     lc_cache local = open_cache("local:"), closed = open_cache("local:");
     CHECK_OK(lc_close(closed));
     nulls_and_lengths(local);
-    lc_cache redis = open_cache(url_of("", from_env("LC_TEST_URL_SINGLE"), "?prefix=c:refused"));
+    lc_cache redis = open_cache(redis_url(from_env("LC_TEST_URL_SINGLE"), "c:refused"));
     nulls_and_lengths(redis);
-    lc_cache hybrid = open_cache(url_of("hybrid+", from_env("LC_TEST_URL_SINGLE"), "?prefix=c:refused"));
+    lc_cache hybrid = open_cache(hybrid_url(from_env("LC_TEST_URL_SINGLE"), "c:refused"));
     nulls_and_lengths(hybrid);
     handles(closed);
     urls();

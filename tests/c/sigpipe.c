@@ -5,8 +5,8 @@
 static void loses_its_server(const char *topology) {
     struct server server;
     server_start(&server, topology);
-    lc_cache redis = open_cache(url_of("", server.url, "?prefix=c&timeout=300ms"));
-    lc_cache hybrid = open_cache(url_of("hybrid+", server.url, "?prefix=c"));
+    lc_cache redis = open_cache(redis_url(server.url, "c"));
+    lc_cache hybrid = open_cache(hybrid_url(server.url, "c"));
     CHECK_OK(lc_set(redis, LCACHE_STR("k"), LCACHE_STR("v"), 60000));
     CHECK_OK(lc_set(hybrid, LCACHE_STR("k"), LCACHE_STR("v"), 60000));
     server_do(&server, "kill");

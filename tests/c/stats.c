@@ -39,7 +39,7 @@ static void counts(const char *url) {
 
 int main(void) {
     counts("local:");
-    counts(url_of("", from_env("LC_TEST_URL_SINGLE"), "?prefix=c:stats"));
+    counts(redis_url(from_env("LC_TEST_URL_SINGLE"), "c:stats"));
 
     lc_cache cache = open_cache("local:");
     CHECK_OK(lc_set(cache, LCACHE_STR("a"), LCACHE_STR("1"), LCACHE_TTL_NONE));

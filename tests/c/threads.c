@@ -94,7 +94,7 @@ static void storm(const char *url, int each) {
 
 int main(void) {
     storm("local:", 100000);
-    storm(url_of("", from_env("LC_TEST_URL_SINGLE"), "?prefix=c:threads"), 2000);
-    storm(url_of("hybrid+", from_env("LC_TEST_URL_SINGLE"), "?prefix=c:threads"), 2000);
+    storm(redis_url(from_env("LC_TEST_URL_SINGLE"), "c:threads"), 2000);
+    storm(hybrid_url(from_env("LC_TEST_URL_SINGLE"), "c:threads"), 2000);
     return 0;
 }

@@ -16,17 +16,17 @@ static void works(const char *url) {
 
 static void both(const char *url, const char *options) {
     works(url_of("", url, options));
-    works(url_of("hybrid+", url, options));
+    works(url_of("hybrid+", url, url_of(options, "&l2_timeout=20s", "")));
 }
 
 int main(void) {
-    const char *prefix = "?prefix=app";
+    const char *prefix = "?prefix=app&timeout=20s&connect_timeout=20s";
     both(from_env("LC_TEST_URL_SINGLE"), prefix);
     both(from_env("LC_TEST_URL_VALKEY"), prefix);
     both(from_env("LC_TEST_URL_PASSWORD"), prefix);
     works(url_of("", from_env("LC_TEST_URL_ACL"), prefix));
     both(from_env("LC_TEST_URL_UNIX"), prefix);
-    both(from_env("LC_TEST_URL_TLS"), url_of("?prefix=app&tls_ca=", from_env("LC_TEST_TLS_CA"), ""));
+    both(from_env("LC_TEST_URL_TLS"), url_of("?prefix=app&timeout=20s&tls_ca=", from_env("LC_TEST_TLS_CA"), ""));
     both(from_env("LC_TEST_URL_CLUSTER"), prefix);
     both(from_env("LC_TEST_URL_SENTINEL"), prefix);
     return 0;

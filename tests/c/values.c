@@ -49,8 +49,8 @@ static void is_not_copied(void) {
 
 int main(void) {
     outlives_everything("local:");
-    outlives_everything(url_of("", from_env("LC_TEST_URL_SINGLE"), "?prefix=c:values"));
-    outlives_everything(url_of("hybrid+", from_env("LC_TEST_URL_SINGLE"), "?prefix=c:values"));
+    outlives_everything(redis_url(from_env("LC_TEST_URL_SINGLE"), "c:values"));
+    outlives_everything(hybrid_url(from_env("LC_TEST_URL_SINGLE"), "c:values"));
     is_not_copied();
 
     lc_value_free(NULL);
