@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A quick look at the ratios of docs/performance: the Local cache against a bare DashMap, and one caller's GET against
+# A quick look at the ratios: the Local cache against a bare DashMap, and one caller's GET against
 # hiredis. Takes about a minute once everything is built. Ends with 1 where a goal is missed; on a busy machine run it again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
