@@ -134,6 +134,7 @@ fn enter_odd(slot: &'static Slot) {
 /// Waits until every thread that is inside the gate now has left it.
 ///
 /// To be called outside of the gate: inside, this thread's own section is not waited for.
+#[cfg_attr(not(feature = "capi"), allow(dead_code, reason = "for the C API alone"))]
 pub(crate) fn synchronize() {
     let own = OWN.get();
     debug_assert!(own.is_none_or(|slot| !slot.is_inside()), "synchronize() inside the gate");

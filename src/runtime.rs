@@ -128,9 +128,11 @@ pub(crate) fn on_library_thread() -> bool {
 
 /// Until it is dropped, blocking calls of this thread are refused as on a thread of the library.
 /// Held while a callback of the program runs that must not block.
+#[cfg_attr(not(feature = "capi"), allow(dead_code, reason = "for the C API alone"))]
 pub(crate) struct LibraryScope(());
 
 /// Begins a [`LibraryScope`].
+#[cfg_attr(not(feature = "capi"), allow(dead_code, reason = "for the C API alone"))]
 pub(crate) fn library_thread_scope() -> LibraryScope {
     LIBRARY.set(LIBRARY.get() + 1);
     LibraryScope(())

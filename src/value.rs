@@ -153,6 +153,7 @@ impl Value {
     }
 
     /// Gives this holder away as a pointer, for C.
+    #[cfg_attr(not(feature = "capi"), allow(dead_code, reason = "for the C API alone"))]
     pub(crate) fn into_raw(self) -> NonNull<Block> {
         ManuallyDrop::new(self).0
     }
@@ -161,6 +162,7 @@ impl Value {
     ///
     /// # Safety
     /// `raw` came from [`Value::into_raw`], and each such pointer is taken back at most once.
+    #[cfg_attr(not(feature = "capi"), allow(dead_code, reason = "for the C API alone"))]
     pub(crate) unsafe fn from_raw(raw: NonNull<Block>) -> Self {
         Self(raw)
     }
@@ -169,6 +171,7 @@ impl Value {
     ///
     /// # Safety
     /// `raw` came from [`Value::into_raw`] and is not taken back while the result is used.
+    #[cfg_attr(not(feature = "capi"), allow(dead_code, reason = "for the C API alone"))]
     pub(crate) unsafe fn borrow_raw(raw: &NonNull<Block>) -> &Self {
         // SAFETY: `Value` is a transparent wrapper of this very pointer.
         unsafe { &*std::ptr::from_ref(raw).cast() }
