@@ -26,9 +26,9 @@ def allow(running, rights, only=lambda name: True):
                 client.call("ACL", "SETUSER", "app", "reset", "on", ">secret", *USER.split(), *rights)
 
 
-def url_of(running, kind=""):
+def url_of(running, kind="", options=""):
     joint = "&" if "?" in running.url else "?"
-    return kind + running.url.replace("//", "//app:secret@", 1) + joint + "prefix=app"
+    return kind + running.url.replace("//", "//app:secret@", 1) + joint + "prefix=app" + options
 
 
 def every_operation(url):
@@ -70,6 +70,14 @@ def test_redis_needs_each_right_and_no_other(server):
         for right in RIGHTS:
             allow(running, [other for other in RIGHTS if other != right])
             assert every_operation(url_of(running)), f"{right} is not needed"
+
+
+def test_another_database_needs_select():
+    with servers.start("single") as running:
+        allow(running, RIGHTS)
+        assert every_operation(url_of(running, options="&db=1")) == ["open"]
+        allow(running, RIGHTS + in_addition("Another database"))
+        assert every_operation(url_of(running, options="&db=1")) == []
 
 
 def test_hybrid_needs_tracking_to_trust_its_memory():
