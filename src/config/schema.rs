@@ -191,7 +191,7 @@ pub static SCHEMA: &[Row] = &[
     row(Hybrid, "l1.max_ttl", "none", span_or_none(MS, CENTURY), "Longest time that a value is kept in L1."),
 
     row(Process, "LIGHTER_CACHE_WORKERS", "2", int(1, runtime::MAX_WORKERS as u64), "Threads of the library's runtime. A cache that is Local has no need of them."),
-    row(Process, "LIGHTER_CACHE_LOG", "off", Choice(&["off", "error", "warn", "info", "debug", "trace"]), "What is written to standard error where no log callback is set."),
+    row(Process, "LIGHTER_CACHE_LOG", "off", Choice(&["off", "error", "warn", "info", "debug", "trace"]), "What is written to standard error. A log callback hears what it asks for besides."),
 ];
 
 impl Row {
