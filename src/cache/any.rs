@@ -60,8 +60,8 @@ impl AnyCache {
         }
     }
 
-    /// A Hybrid of two open caches, of which it takes references of its own. Without `l2` it works on
-    /// `l1` alone. [`ErrorKind::Config`] where `l1` is no Local or `l2` no Redis.
+    /// A Hybrid of two open caches, of which it takes references of its own; blocks up to
+    /// `l2_timeout`, until L2's invalidations are heard. Without `l2` it works on `l1` alone. [`ErrorKind::Config`] where `l1` is no Local or `l2` no Redis.
     pub fn compose(l1: &Self, l2: Option<&Self>, options: HybridOptions) -> Result<Self> {
         let Self::Local(l1) = l1 else {
             return Err(Error::new(ErrorKind::Config, "a Hybrid's L1 must be a Local cache"));
@@ -73,7 +73,9 @@ impl AnyCache {
                 return Err(Error::new(ErrorKind::Config, "a Hybrid's L2 must be a Redis cache"));
             }
         };
-        HybridCache::with_options(l1.clone(), l2, options).map(Self::Hybrid)
+        let cache = HybridCache::with_options(l1.clone(), l2, options)?;
+        cache.await_stream();
+        Ok(Self::Hybrid(cache))
     }
 }
 

@@ -116,11 +116,17 @@ impl HybridCache {
         let allowed = config.redis.connect_timeout.saturating_add(config.redis.timeout);
         let outcome = l2.probe(Instant::now() + allowed);
         cache.opened(config, outcome)?;
-        if cache.core.breaker.allows() {
-            let patience = Instant::now() + cache.core.options.l2_timeout;
-            let _ = runtime::block_on(patience, watch::proven(&cache.core));
-        }
+        cache.await_stream();
         Ok(cache)
+    }
+
+    /// Waits, up to `l2_timeout`, until the invalidation stream is proven, so that the first writes are
+    /// L1 hits. Does nothing on a thread of the library.
+    pub(crate) fn await_stream(&self) {
+        if self.core.l2.is_some() && self.core.breaker.allows() {
+            let patience = Instant::now() + self.core.options.l2_timeout;
+            let _ = runtime::block_on(patience, watch::proven(&self.core));
+        }
     }
 
     /// As [`HybridCache::open`], for a caller inside a tokio runtime.
