@@ -119,7 +119,10 @@ wheel: $(VENV)/.tools ## Build the Python wheel into dist/
 
 .PHONY: python-module
 python-module: $(VENV)/.tools
-	VIRTUAL_ENV=$(abspath $(VENV)) $(VENV)/bin/maturin develop --quiet --release --locked --manifest-path bindings/python/Cargo.toml
+	@mkdir -p $(TARGET)
+	@echo "building the Python module and installing it into $(VENV)/"
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(VENV)/bin/maturin develop --release --locked \
+	  --manifest-path bindings/python/Cargo.toml > $(TARGET)/python-module.log 2>&1 || { cat $(TARGET)/python-module.log >&2; exit 1; }
 
 $(VENV)/.tools: tests/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed (set PYTHON=...), this is " + sys.version.split()[0])'

@@ -190,8 +190,9 @@ def main():
 
         step("What it comes to")
         table(runs)
-        line("")
-        line("p99 of a run that begins empty is a miss: SQLite answers it. speed-up: mean over mean of SQLite alone.")
+        step(
+            "p99 of a run that begins empty is a miss, which SQLite answers. Speed-up compares means with SQLite alone."
+        )
 
 
 if __name__ == "__main__":

@@ -18,21 +18,21 @@ def line(text):
 
 
 class Progress:
-    """A bar that is redrawn on a terminal, and a line per quarter anywhere else. Call it with the count done."""
+    """A bar that is redrawn on a terminal; anywhere else a line every few seconds. Call it with the count done."""
 
     def __init__(self, what, total):
         self._what, self._total = what, total
         self._began = time.monotonic()
-        self._drawn = -1.0
-        self._quarter = 0
+        self._drawn = self._began
 
     def __call__(self, done):
         now = time.monotonic()
-        if _TERMINAL and (now - self._drawn > 0.1 or done == self._total):
-            self._drawn = now
+        if now - self._drawn < (0.1 if _TERMINAL else 5.0) and done < self._total:
+            return
+        self._drawn = now
+        if _TERMINAL:
             self._draw(done, now)
-        elif not _TERMINAL and done * 4 // self._total > self._quarter:
-            self._quarter = done * 4 // self._total
+        else:
             line(f"{self._what}: {done:,} of {self._total:,}, {now - self._began:.1f} s")
 
     def _draw(self, done, now):
