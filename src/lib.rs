@@ -57,6 +57,10 @@
 //! ```
 
 #![deny(missing_docs)]
+#![cfg_attr(
+    not(feature = "capi"),
+    allow(dead_code, reason = "some of it serves the C functions alone")
+)]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 mod cache;
