@@ -113,13 +113,13 @@ ROW(lc_row_miss, good += lc_get_into(cache, none->bytes, none->len, buf, sizeof 
 ROW(bare_row_miss, good += bare_get_into(bare, none->bytes, none->len, buf, sizeof buf, &len) == 1;)
 
 typedef size_t (*Run)(size_t from, size_t n);
-/* The goals are those for the first release; the aim lies further. */
+/* A goal of 0 is none. */
 static const struct { const char *name, *what; Run lc, bare; double goal; } rows[] = {
     { "get_into", "lc_get_into, hit", lc_row_get_into, bare_row_get_into, 1.5 },
     { "get", "lc_get + lc_value_free, hit", lc_row_get, bare_row_get, 1.5 },
-    { "miss", "lc_get_into, miss", lc_row_miss, bare_row_miss, 1.5 },
-    { "set", "lc_set, overwrite", lc_row_set, bare_row_set, 1.5 },
-    { "set_ttl", "lc_set with a TTL, overwrite", lc_row_set_ttl, bare_row_set, 1.5 },
+    { "miss", "lc_get_into, miss", lc_row_miss, bare_row_miss, 0 },
+    { "set", "lc_set, overwrite", lc_row_set, bare_row_set, 1 },
+    { "set_ttl", "lc_set with a TTL, overwrite", lc_row_set_ttl, bare_row_set, 1 },
     { "get_ttl", "lc_get_into, hit with a TTL", lc_row_get_into, bare_row_get_into, 1.5 },
 };
 enum { ROWS = sizeof rows / sizeof *rows };
@@ -230,10 +230,13 @@ int main(int argc, char **argv)
             qsort(ours, ROUNDS, sizeof *ours, ascending);
             qsort(theirs, ROUNDS, sizeof *theirs, ascending);
             double ratio = ratios[ROUNDS / 2];
-            missed += ratio > rows[row].goal;
-            used += (size_t)snprintf(table + used, sizeof table - used,
-                "| %-28s | %d | %.2f | %.2f to %.2f | %.2f | %s |\n", rows[row].what, threads, ratio,
-                ratios[ROUNDS / 4], ratios[3 * ROUNDS / 4], rows[row].goal, ratio > rows[row].goal ? "no" : "yes");
+            char goal[32] = "none | –";
+            if (rows[row].goal > 0) {
+                missed += ratio > rows[row].goal;
+                snprintf(goal, sizeof goal, "%.2f | %s", rows[row].goal, ratio > rows[row].goal ? "no" : "yes");
+            }
+            used += (size_t)snprintf(table + used, sizeof table - used, "| %-28s | %d | %.2f | %.2f to %.2f | %s |\n",
+                rows[row].what, threads, ratio, ratios[ROUNDS / 4], ratios[3 * ROUNDS / 4], goal);
             done++;
             fprintf(stderr, "\rlocal: %d of %d measured%s", done, 2 * ROWS, done == 2 * ROWS ? "\n" : "");
             if (getenv("BENCH_NS"))

@@ -17,11 +17,9 @@ step 1/4 "building the library and what it is measured against (release)"
 "$cargo" build --release --lib --locked --quiet
 CARGO_TARGET_DIR=$target/bare "$cargo" build --release --locked --quiet --manifest-path benches/bare/Cargo.toml
 mkdir -p "$out"
-cp "$target/release/liblighter_cache.so" "$out/liblighter_cache.so.new"
-mv "$out/liblighter_cache.so.new" "$out/liblighter_cache.so"
+cp --remove-destination "$target/release/liblighter_cache.so" "$target/bare/release/libbare.so" "$out/"
 soname=$(readelf -d "$out/liblighter_cache.so" | sed -n 's/.*(SONAME).*\[\(.*\)\]/\1/p')
 [ -z "$soname" ] || [ "$soname" = liblighter_cache.so ] || ln -sf liblighter_cache.so "$out/$soname"
-cp "$target/bare/release/libbare.so" "$out/"
 
 compile() { # SOURCE, more libraries
     "$cc" -O2 -Wall -Wextra -Iinclude "benches/$1.c" -o "$out/$1" -L"$out" -llighter_cache "${@:2}" -Wl,-rpath,'$ORIGIN'
