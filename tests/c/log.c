@@ -2,9 +2,11 @@
 #include "check.h"
 #include "server.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
-static atomic_int heard, destroyed;
+static atomic_int heard, destroyed, on_library_thread;
+static pthread_t main_thread;
 static lc_cache redis, hybrid, local;
 static lc_status in_redis, in_hybrid, in_local, in_open, in_shutdown;
 
@@ -13,6 +15,8 @@ static void hear(void *ctx, int32_t level, const char *target, const char *messa
     CHECK(level >= LCACHE_LOG_ERROR && level <= LCACHE_LOG_TRACE);
     CHECK(target[0] != 0 && message[0] != 0 && !strchr(message, '\n'));
     CHECK(!strstr(message, "canary"));
+    if (!pthread_equal(pthread_self(), main_thread))
+        atomic_store(&on_library_thread, lc_ping(redis));
     if (atomic_fetch_add(&heard, 1) == 0 && redis) {
         lc_value *value;
         lc_cache cache;
@@ -81,8 +85,9 @@ int main(void) {
     CHECK_OK(lc_set_log_callback(0, NULL, "context", destroy));
     CHECK(atomic_load(&destroyed) == 4);
     CHECK_OK(lc_set_log_callback(LCACHE_LOG_WARN, hear, "context", NULL));
-    CHECK_OK(lc_set_log_callback(LCACHE_LOG_WARN, hear, "context", destroy));
+    CHECK_OK(lc_set_log_callback(LCACHE_LOG_INFO, hear, "context", destroy));
     CHECK(atomic_load(&destroyed) == 4);
+    main_thread = pthread_self();
 
     local = open_cache("local:");
     hybrid = open_cache(hybrid_url(from_env("LC_TEST_URL_SINGLE"), "c:log"));
@@ -101,6 +106,10 @@ int main(void) {
     lc_cache lost = open_cache(url_of("hybrid+", own.url, "?prefix=c:log&watchdog=100ms"));
     server_do(&own, "kill");
     UNTIL(lc_set(lost, LCACHE_STR("canary"), LCACHE_STR("canary"), 1000) == LCACHE_OK && atomic_load(&heard) > 1);
+    /* That it is back is said by a thread of the library. */
+    server_do(&own, "restart");
+    UNTIL(atomic_load(&on_library_thread) != 0);
+    CHECK_STATUS(LCACHE_EREENTRANT, atomic_load(&on_library_thread));
     CHECK_OK(lc_close(lost));
     server_stop(&own);
 
