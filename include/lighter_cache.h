@@ -540,9 +540,9 @@ uint32_t lc_version_number(void);
 /// data, len: receive the value's bytes and their number; each may be NULL. Valid until lc_value_free.
 ///
 /// Returns: LCACHE_OK; LCACHE_MISS; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG (the key);
-/// LCACHE_ENOMEM; LCACHE_EPANIC; on Redis also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH,
-/// LCACHE_ESERVER, LCACHE_ECORRUPT, LCACHE_ECLOSED; on Redis and Hybrid LCACHE_EREENTRANT. A Hybrid whose
-/// server is away answers from L1, else LCACHE_MISS.
+/// LCACHE_ENOMEM; LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER,
+/// LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis alone LCACHE_ECONNECT, LCACHE_ETIMEOUT,
+/// LCACHE_ECORRUPT. A Hybrid whose server is away answers from L1, else LCACHE_MISS.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid on a miss of L1 up to l2_timeout.
 /// Ownership: the caller frees *value with lc_value_free; it outlives the cache.
@@ -555,10 +555,11 @@ lc_status lc_get(lc_cache cache, const void *key, size_t key_len, struct lc_valu
 /// buf, cap: the buffer and its size in bytes; NULL and 0 ask for the length alone.
 /// len: receives the value's length; on LCACHE_ERANGE the size needed.
 ///
-/// Returns: LCACHE_OK; LCACHE_MISS; LCACHE_ERANGE (cap is too small: nothing copied; counts as a hit);
-/// LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG (the key); LCACHE_ENOMEM; LCACHE_EPANIC; on Redis also
-/// LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECORRUPT, LCACHE_ECLOSED; on
-/// Redis and Hybrid LCACHE_EREENTRANT. A Hybrid whose server is away answers from L1, else LCACHE_MISS.
+/// Returns: LCACHE_OK; LCACHE_MISS; LCACHE_ERANGE (cap is too small: nothing copied; counts as a
+/// hit); LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG (the key); LCACHE_ENOMEM; LCACHE_EPANIC; on
+/// Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis
+/// alone LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_ECORRUPT. A Hybrid whose server is away answers
+/// from L1, else LCACHE_MISS.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid on a miss of L1 up to l2_timeout.
 /// Ownership: buf stays the caller's.
@@ -573,9 +574,9 @@ lc_status lc_get_into(lc_cache cache, const void *key, size_t key_len, void *buf
 /// LCACHE_TTL_DEFAULT takes the cache's default_ttl; 0 has already expired: nothing is stored, an old
 /// value is removed.
 ///
-/// Returns: LCACHE_OK; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_ENOMEM; LCACHE_EPANIC; on
-/// Redis also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED; on Hybrid
-/// LCACHE_EAUTH; on both LCACHE_EREENTRANT. A Hybrid whose server is away stores in L1.
+/// Returns: LCACHE_OK; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_ENOMEM; LCACHE_EPANIC;
+/// on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis
+/// alone LCACHE_ECONNECT, LCACHE_ETIMEOUT. A Hybrid whose server is away stores in L1.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid up to l2_timeout.
 /// Ownership: key and value are copied.
@@ -587,8 +588,8 @@ lc_status lc_set(lc_cache cache, const void *key, size_t key_len, const void *va
 /// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes.
 ///
 /// Returns: LCACHE_OK; LCACHE_MISS (there was none); LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG;
-/// LCACHE_EPANIC; on Redis also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER,
-/// LCACHE_ECLOSED; on Hybrid LCACHE_EAUTH; on both LCACHE_EREENTRANT.
+/// LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED,
+/// LCACHE_EREENTRANT; on Redis alone LCACHE_ECONNECT, LCACHE_ETIMEOUT.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid up to l2_timeout.
 /// Ownership: none.
@@ -600,8 +601,8 @@ lc_status lc_delete(lc_cache cache, const void *key, size_t key_len);
 /// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes.
 ///
 /// Returns: LCACHE_OK; LCACHE_MISS; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_EPANIC; on
-/// Redis also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED; on Redis and
-/// Hybrid LCACHE_EREENTRANT.
+/// Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis
+/// alone LCACHE_ECONNECT, LCACHE_ETIMEOUT.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid on a miss of L1 up to l2_timeout.
 /// Ownership: none.
@@ -611,9 +612,9 @@ lc_status lc_exists(lc_cache cache, const void *key, size_t key_len);
 ///
 /// cache: an open handle.
 ///
-/// Returns: LCACHE_OK; LCACHE_EHANDLE; LCACHE_EPANIC; on Redis also LCACHE_ECONNECT, LCACHE_ETIMEOUT,
-/// LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_EUNSUPPORTED (the prefix is empty), LCACHE_ECLOSED; on Hybrid
-/// LCACHE_EAUTH; on both LCACHE_EREENTRANT.
+/// Returns: LCACHE_OK; LCACHE_EHANDLE; LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH,
+/// LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis alone LCACHE_ECONNECT,
+/// LCACHE_ETIMEOUT, LCACHE_EUNSUPPORTED (the prefix is empty).
 /// Threads: any.
 /// Blocks: Local never; Redis and Hybrid up to timeout or l2_timeout per round trip, of which a large
 /// cache takes many.
@@ -668,8 +669,8 @@ void lc_value_free(struct lc_value *value);
 /// hits: receives how many are not NULL.
 ///
 /// Returns: LCACHE_OK; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG (a key); LCACHE_ENOMEM;
-/// LCACHE_EPANIC; on Redis also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER,
-/// LCACHE_ECLOSED; on Redis and Hybrid LCACHE_EREENTRANT.
+/// LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED,
+/// LCACHE_EREENTRANT; on Redis alone LCACHE_ECONNECT, LCACHE_ETIMEOUT.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid for what L1 misses up to l2_timeout (per round trip
 /// where a very large batch takes several).
@@ -683,9 +684,9 @@ lc_status lc_get_many(lc_cache cache, const struct lc_bytes *keys, size_t n, str
 /// keys, values, n: the keys, their values, and the number of each; NULL where n is 0.
 /// ttl_ms: as for lc_set.
 ///
-/// Returns: LCACHE_OK; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_ENOMEM; LCACHE_EPANIC; on
-/// Redis also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED; on Hybrid
-/// LCACHE_EAUTH; on both LCACHE_EREENTRANT.
+/// Returns: LCACHE_OK; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_ENOMEM; LCACHE_EPANIC;
+/// on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis
+/// alone LCACHE_ECONNECT, LCACHE_ETIMEOUT.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid up to l2_timeout (per round trip where a very large
 /// batch takes several).
@@ -698,9 +699,9 @@ lc_status lc_set_many(lc_cache cache, const struct lc_bytes *keys, const struct 
 /// keys, n: the keys and their number; NULL where n is 0.
 /// deleted: receives how many were there.
 ///
-/// Returns: LCACHE_OK; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_ENOMEM; LCACHE_EPANIC; on
-/// Redis also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED; on Hybrid
-/// LCACHE_EAUTH; on both LCACHE_EREENTRANT.
+/// Returns: LCACHE_OK; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_ENOMEM; LCACHE_EPANIC;
+/// on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis
+/// alone LCACHE_ECONNECT, LCACHE_ETIMEOUT.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid up to l2_timeout (per round trip where a very large
 /// batch takes several).
@@ -714,8 +715,9 @@ lc_status lc_delete_many(lc_cache cache, const struct lc_bytes *keys, size_t n, 
 /// ttl_ms: receives the time in milliseconds, at least 1; LCACHE_TTL_NONE where it never expires.
 ///
 /// Returns: LCACHE_OK; LCACHE_MISS; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_EPANIC; on
-/// Redis also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED; on Redis and
-/// Hybrid LCACHE_EREENTRANT. A Hybrid whose server is away answers from L1, else LCACHE_MISS.
+/// Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis
+/// alone LCACHE_ECONNECT, LCACHE_ETIMEOUT. A Hybrid whose server is away answers from L1, else
+/// LCACHE_MISS.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid up to l2_timeout.
 /// Ownership: none.
@@ -728,8 +730,8 @@ lc_status lc_ttl(lc_cache cache, const void *key, size_t key_len, uint64_t *ttl_
 /// ttl_ms: as for lc_set; 0 removes the key.
 ///
 /// Returns: LCACHE_OK; LCACHE_MISS (there is none); LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG;
-/// LCACHE_EPANIC; on Redis also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER,
-/// LCACHE_ECLOSED; on Hybrid LCACHE_EAUTH; on both LCACHE_EREENTRANT.
+/// LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED,
+/// LCACHE_EREENTRANT; on Redis alone LCACHE_ECONNECT, LCACHE_ETIMEOUT.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid up to l2_timeout.
 /// Ownership: none.
@@ -854,7 +856,8 @@ lc_status lc_key_custom(const char *ns, const char *id, char *buf, size_t cap, s
 /// out, out_size: the structure and sizeof(lc_stats). A smaller size gets the first fields only; what a
 /// larger one has behind the fields that the library knows is zeroed.
 ///
-/// Returns: LCACHE_OK; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_EPANIC.
+/// Returns: LCACHE_OK; LCACHE_EINVAL (out is NULL, or out_size is beyond all reason); LCACHE_EHANDLE;
+/// LCACHE_EPANIC.
 /// Threads: any.
 /// Blocks: never.
 /// Ownership: out stays the caller's.

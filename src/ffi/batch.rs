@@ -21,8 +21,8 @@ use crate::ops::BlockingCache;
 /// hits: receives how many are not NULL.
 ///
 /// Returns: LCACHE_OK; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG (a key); LCACHE_ENOMEM;
-/// LCACHE_EPANIC; on Redis also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER,
-/// LCACHE_ECLOSED; on Redis and Hybrid LCACHE_EREENTRANT.
+/// LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED,
+/// LCACHE_EREENTRANT; on Redis alone LCACHE_ECONNECT, LCACHE_ETIMEOUT.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid for what L1 misses up to l2_timeout (per round trip
 /// where a very large batch takes several).
@@ -63,9 +63,9 @@ pub unsafe extern "C" fn lc_get_many(
 /// keys, values, n: the keys, their values, and the number of each; NULL where n is 0.
 /// ttl_ms: as for lc_set.
 ///
-/// Returns: LCACHE_OK; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_ENOMEM; LCACHE_EPANIC; on
-/// Redis also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED; on Hybrid
-/// LCACHE_EAUTH; on both LCACHE_EREENTRANT.
+/// Returns: LCACHE_OK; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_ENOMEM; LCACHE_EPANIC;
+/// on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis
+/// alone LCACHE_ECONNECT, LCACHE_ETIMEOUT.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid up to l2_timeout (per round trip where a very large
 /// batch takes several).
@@ -97,9 +97,9 @@ pub unsafe extern "C" fn lc_set_many(
 /// keys, n: the keys and their number; NULL where n is 0.
 /// deleted: receives how many were there.
 ///
-/// Returns: LCACHE_OK; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_ENOMEM; LCACHE_EPANIC; on
-/// Redis also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED; on Hybrid
-/// LCACHE_EAUTH; on both LCACHE_EREENTRANT.
+/// Returns: LCACHE_OK; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_ENOMEM; LCACHE_EPANIC;
+/// on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis
+/// alone LCACHE_ECONNECT, LCACHE_ETIMEOUT.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid up to l2_timeout (per round trip where a very large
 /// batch takes several).

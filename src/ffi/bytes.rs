@@ -20,9 +20,9 @@ use crate::ops::BlockingCache;
 /// data, len: receive the value's bytes and their number; each may be NULL. Valid until lc_value_free.
 ///
 /// Returns: LCACHE_OK; LCACHE_MISS; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG (the key);
-/// LCACHE_ENOMEM; LCACHE_EPANIC; on Redis also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH,
-/// LCACHE_ESERVER, LCACHE_ECORRUPT, LCACHE_ECLOSED; on Redis and Hybrid LCACHE_EREENTRANT. A Hybrid whose
-/// server is away answers from L1, else LCACHE_MISS.
+/// LCACHE_ENOMEM; LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER,
+/// LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis alone LCACHE_ECONNECT, LCACHE_ETIMEOUT,
+/// LCACHE_ECORRUPT. A Hybrid whose server is away answers from L1, else LCACHE_MISS.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid on a miss of L1 up to l2_timeout.
 /// Ownership: the caller frees *value with lc_value_free; it outlives the cache.
@@ -63,10 +63,11 @@ pub unsafe extern "C" fn lc_get(
 /// buf, cap: the buffer and its size in bytes; NULL and 0 ask for the length alone.
 /// len: receives the value's length; on LCACHE_ERANGE the size needed.
 ///
-/// Returns: LCACHE_OK; LCACHE_MISS; LCACHE_ERANGE (cap is too small: nothing copied; counts as a hit);
-/// LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG (the key); LCACHE_ENOMEM; LCACHE_EPANIC; on Redis also
-/// LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECORRUPT, LCACHE_ECLOSED; on
-/// Redis and Hybrid LCACHE_EREENTRANT. A Hybrid whose server is away answers from L1, else LCACHE_MISS.
+/// Returns: LCACHE_OK; LCACHE_MISS; LCACHE_ERANGE (cap is too small: nothing copied; counts as a
+/// hit); LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG (the key); LCACHE_ENOMEM; LCACHE_EPANIC; on
+/// Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis
+/// alone LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_ECORRUPT. A Hybrid whose server is away answers
+/// from L1, else LCACHE_MISS.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid on a miss of L1 up to l2_timeout.
 /// Ownership: buf stays the caller's.
@@ -101,9 +102,9 @@ pub unsafe extern "C" fn lc_get_into(
 /// LCACHE_TTL_DEFAULT takes the cache's default_ttl; 0 has already expired: nothing is stored, an old
 /// value is removed.
 ///
-/// Returns: LCACHE_OK; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_ENOMEM; LCACHE_EPANIC; on
-/// Redis also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED; on Hybrid
-/// LCACHE_EAUTH; on both LCACHE_EREENTRANT. A Hybrid whose server is away stores in L1.
+/// Returns: LCACHE_OK; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_ENOMEM; LCACHE_EPANIC;
+/// on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis
+/// alone LCACHE_ECONNECT, LCACHE_ETIMEOUT. A Hybrid whose server is away stores in L1.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid up to l2_timeout.
 /// Ownership: key and value are copied.
@@ -131,8 +132,8 @@ pub unsafe extern "C" fn lc_set(
 /// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes.
 ///
 /// Returns: LCACHE_OK; LCACHE_MISS (there was none); LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG;
-/// LCACHE_EPANIC; on Redis also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER,
-/// LCACHE_ECLOSED; on Hybrid LCACHE_EAUTH; on both LCACHE_EREENTRANT.
+/// LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED,
+/// LCACHE_EREENTRANT; on Redis alone LCACHE_ECONNECT, LCACHE_ETIMEOUT.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid up to l2_timeout.
 /// Ownership: none.
@@ -155,8 +156,8 @@ pub unsafe extern "C" fn lc_delete(
 /// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes.
 ///
 /// Returns: LCACHE_OK; LCACHE_MISS; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_EPANIC; on
-/// Redis also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED; on Redis and
-/// Hybrid LCACHE_EREENTRANT.
+/// Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis
+/// alone LCACHE_ECONNECT, LCACHE_ETIMEOUT.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid on a miss of L1 up to l2_timeout.
 /// Ownership: none.
@@ -177,9 +178,9 @@ pub unsafe extern "C" fn lc_exists(
 ///
 /// cache: an open handle.
 ///
-/// Returns: LCACHE_OK; LCACHE_EHANDLE; LCACHE_EPANIC; on Redis also LCACHE_ECONNECT, LCACHE_ETIMEOUT,
-/// LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_EUNSUPPORTED (the prefix is empty), LCACHE_ECLOSED; on Hybrid
-/// LCACHE_EAUTH; on both LCACHE_EREENTRANT.
+/// Returns: LCACHE_OK; LCACHE_EHANDLE; LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH,
+/// LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis alone LCACHE_ECONNECT,
+/// LCACHE_ETIMEOUT, LCACHE_EUNSUPPORTED (the prefix is empty).
 /// Threads: any.
 /// Blocks: Local never; Redis and Hybrid up to timeout or l2_timeout per round trip, of which a large
 /// cache takes many.

@@ -16,8 +16,9 @@ use crate::ops::{BlockingCache, Remaining};
 /// ttl_ms: receives the time in milliseconds, at least 1; LCACHE_TTL_NONE where it never expires.
 ///
 /// Returns: LCACHE_OK; LCACHE_MISS; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_EPANIC; on
-/// Redis also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED; on Redis and
-/// Hybrid LCACHE_EREENTRANT. A Hybrid whose server is away answers from L1, else LCACHE_MISS.
+/// Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis
+/// alone LCACHE_ECONNECT, LCACHE_ETIMEOUT. A Hybrid whose server is away answers from L1, else
+/// LCACHE_MISS.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid up to l2_timeout.
 /// Ownership: none.
@@ -46,8 +47,8 @@ pub unsafe extern "C" fn lc_ttl(
 /// ttl_ms: as for lc_set; 0 removes the key.
 ///
 /// Returns: LCACHE_OK; LCACHE_MISS (there is none); LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG;
-/// LCACHE_EPANIC; on Redis also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER,
-/// LCACHE_ECLOSED; on Hybrid LCACHE_EAUTH; on both LCACHE_EREENTRANT.
+/// LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED,
+/// LCACHE_EREENTRANT; on Redis alone LCACHE_ECONNECT, LCACHE_ETIMEOUT.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid up to l2_timeout.
 /// Ownership: none.

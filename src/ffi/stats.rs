@@ -14,7 +14,8 @@ use crate::stats::CacheStats;
 /// out, out_size: the structure and sizeof(lc_stats). A smaller size gets the first fields only; what a
 /// larger one has behind the fields that the library knows is zeroed.
 ///
-/// Returns: LCACHE_OK; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_EPANIC.
+/// Returns: LCACHE_OK; LCACHE_EINVAL (out is NULL, or out_size is beyond all reason); LCACHE_EHANDLE;
+/// LCACHE_EPANIC.
 /// Threads: any.
 /// Blocks: never.
 /// Ownership: out stays the caller's.

@@ -101,7 +101,9 @@ impl HybridCache {
         let Some((l2, deadline)) = self.leg() else { return Ok(self.core.delete_alone(key)) };
         let (held, write) = self.core.begin_delete(key);
         let reply = l2.unlink_async(key, deadline).await;
-        Ok(self.core.end_write(write, reply)?.unwrap_or(false) || held)
+        let deleted = self.core.end_write(write, reply)?.unwrap_or(false) || held;
+        self.core.count_deleted(deleted.into());
+        Ok(deleted)
     }
 
     async fn delete_many_async(&self, keys: &[&[u8]]) -> Result<u64> {
@@ -116,7 +118,9 @@ impl HybridCache {
             keys.iter().map(|key| self.core.begin_delete(key)).unzip();
         let held = held.into_iter().filter(|held| *held).count() as u64;
         let reply = l2.unlink_many_async(keys, deadline).await;
-        Ok(self.core.end_writes(writes, reply)?.unwrap_or(0).max(held))
+        let deleted = self.core.end_writes(writes, reply)?.unwrap_or(0).max(held);
+        self.core.count_deleted(deleted);
+        Ok(deleted)
     }
 
     async fn exists_async(&self, key: &[u8]) -> Result<bool> {

@@ -80,9 +80,7 @@ impl Core {
     /// Removes from L1, and says whether it was there; the write then goes to L2.
     pub(super) fn begin_delete<'a>(&'a self, key: &'a [u8]) -> (bool, Write<'a>) {
         let write = Write::begin(self, key);
-        let held = self.l1.remove(key);
-        self.counters.count(Counter::Deletes);
-        (held, write)
+        (self.l1.remove(key), write)
     }
 
     /// Removes from L1 where L2 can't be asked.
@@ -90,7 +88,13 @@ impl Core {
         let (held, write) = self.begin_delete(key);
         write.alone();
         self.count_dropped(1);
+        self.count_deleted(held.into());
         held
+    }
+
+    /// Counts values that a call has removed from either tier.
+    pub(super) fn count_deleted(&self, values: u64) {
+        self.counters.add(Counter::Deletes, values);
     }
 
     /// Begins a new TTL: L1 follows when L2 has answered.

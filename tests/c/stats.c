@@ -21,6 +21,9 @@ static void counts(const char *url) {
     lc_value_free(values[2]);
     CHECK_OK(lc_delete(cache, LCACHE_STR("b")));
     CHECK_STATUS(LCACHE_MISS, lc_delete(cache, LCACHE_STR("b")));
+    size_t deleted;
+    CHECK_OK(lc_delete_many(cache, keys + 1, 2, &deleted));
+    CHECK(deleted == 0);
 
     CHECK_OK(lc_stats_get(cache, &stats, sizeof stats));
     CHECK(stats.hits == before.hits + 5);
@@ -40,6 +43,7 @@ static void counts(const char *url) {
 int main(void) {
     counts("local:");
     counts(redis_url(from_env("LC_TEST_URL_SINGLE"), "c:stats"));
+    counts(hybrid_url(from_env("LC_TEST_URL_SINGLE"), "c:stats:h"));
 
     lc_cache cache = open_cache("local:");
     CHECK_OK(lc_set(cache, LCACHE_STR("a"), LCACHE_STR("1"), LCACHE_TTL_NONE));
