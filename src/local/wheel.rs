@@ -65,14 +65,15 @@ impl Wheel {
             Err(place) => {
                 self.buckets.try_reserve(1).map_err(no_memory)?;
                 let mut hashes = Vec::new();
-                hashes.try_reserve(1).map_err(no_memory)?;
+                hashes.try_reserve_exact(4).map_err(no_memory)?;
                 self.buckets.insert(place, (tick, hashes));
                 place
             }
         };
         let hashes = &mut self.buckets[bucket].1;
-        if let Err(error) = hashes.try_reserve(1) {
-            return Err(no_memory(error));
+        if hashes.len() == hashes.capacity() {
+            // By a quarter, not twofold: most of the memory beside the entries is here.
+            hashes.try_reserve_exact((hashes.len() / 4).max(4)).map_err(no_memory)?;
         }
         hashes.push(hash);
         self.registered += 1;
