@@ -188,6 +188,54 @@ fn server_that(behave: fn(&mut TcpStream)) -> String {
 }
 
 #[test]
+fn an_old_server_is_spoken_to_in_resp2() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let mut bytes = [0; 4096];
+                while let Ok(n @ 1..) = stream.read(&mut bytes) {
+                    let unknown = "-ERR unknown command `X`, with args beginning with: \r\n";
+                    let said = String::from_utf8_lossy(&bytes[..n]).into_owned();
+                    for command in said.split("\r\n") {
+                        let _ = stream.write_all(match command {
+                            "HELLO" | "CLIENT" => unknown.as_bytes(),
+                            "PING" => b"+PONG\r\n",
+                            "GET" => b"$3\r\nold\r\n",
+                            _ => b"",
+                        });
+                    }
+                }
+            });
+        }
+    });
+    let both = Both::open(&format!("redis://127.0.0.1:{port}?prefix=app"));
+    assert_eq!(both.get(), [Ok(()); 2]);
+    assert_eq!(&*both.cache.get(b"k").unwrap().unwrap(), b"old");
+}
+
+#[test]
+fn a_server_that_hangs_is_not_met_with_ever_more_connections() {
+    let servers = Server::single();
+    let cache =
+        open(&servers.url_with("prefix=app&timeout=20ms&connect_timeout=30s&connections=4"));
+    servers.pause();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| (0..20).for_each(|_| assert!(cache.get(b"k").is_err())));
+        }
+    });
+    servers.resume();
+    eventually("it is used again", || cache.get(b"k").is_ok());
+    let info = servers.call(&["INFO", "stats"]);
+    let line = info.as_str().unwrap().lines().find(|line| line.starts_with("total_conn")).unwrap();
+    let connections: u32 = line.split(':').nth(1).unwrap().trim().parse().unwrap();
+    assert!(connections < 40, "{connections} connections");
+}
+
+#[test]
 fn a_reply_that_trickles_in_can_not_outlast_the_deadline() {
     let url = server_that(|stream| {
         let _ = stream.write_all(b"$1000\r\n");

@@ -160,8 +160,8 @@ impl RedisCache {
         let shared = &self.shared;
         let deadline = shared.connect_deadline();
         let state = shared.state();
-        let connected = if shared.direct_max > 0 {
-            shared.connect_directly(state, deadline).map(|direct| state.check_in(direct))
+        let connected = if let Some(leave) = state.begin_connecting() {
+            shared.connect_directly(state, leave, deadline).map(|direct| state.check_in(direct))
         } else {
             crate::runtime::handle().and_then(|home| {
                 crate::runtime::block_on(deadline, shared.pipe(state, &home))?.map(drop)

@@ -43,6 +43,8 @@ pub(super) struct State {
     epoch: AtomicU64,
     idle: Mutex<Vec<Direct>>,
     idle_max: usize,
+    /// Direct connections that are being made.
+    connecting: AtomicUsize,
     /// One for each runtime that callers live in: a pipe does not outlive the runtime that drives it.
     pipes: Mutex<Vec<(Id, Pending)>>,
     /// The connection on which the server tells of other clients' writes, while there is one.
@@ -59,6 +61,7 @@ impl State {
             epoch: AtomicU64::new(0),
             idle: Mutex::new(Vec::new()),
             idle_max,
+            connecting: AtomicUsize::new(0),
             pipes: Mutex::new(Vec::new()),
             tracked: Mutex::new(None),
         }
@@ -90,6 +93,14 @@ impl State {
                 return Some(direct);
             }
         }
+    }
+
+    /// Leave to make one more direct connection, unless as many as are kept are being made already: a
+    /// server that takes long must not be met with ever more connections.
+    pub(super) fn begin_connecting(self: &Arc<Self>) -> Option<Connecting> {
+        let before = self.connecting.fetch_add(1, Ordering::Relaxed);
+        let connecting = Connecting(self.clone());
+        (before < self.idle_max).then_some(connecting)
     }
 
     /// Keeps a connection for the next call, if it may be used again.
@@ -161,6 +172,15 @@ pub(super) struct InFlight<'a> {
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.state.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One direct connection that is being made.
+pub(super) struct Connecting(Arc<State>);
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        self.0.connecting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

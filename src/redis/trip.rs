@@ -20,7 +20,7 @@ use super::connect::{self, connect_deadline};
 use super::direct::Direct;
 use super::error_map::{Trip, is_readonly, no_reply, not_reached};
 use super::pipe::Pipe;
-use super::state::State;
+use super::state::{Connecting, State};
 use super::{Shared, listen};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime;
@@ -123,7 +123,13 @@ impl Shared {
     ) -> Result<Replies, Failed> {
         let mut direct = match state.check_out() {
             Some(direct) => direct,
-            None => self.connect_directly(state, deadline).map_err(Trip::NotSent)?,
+            None => match state.begin_connecting() {
+                Some(leave) => {
+                    self.connect_directly(state, leave, deadline).map_err(Trip::NotSent)?
+                }
+                // The shared connection is made once, however many wait for it.
+                None => return self.run_on_pipe(state, request, deadline),
+            },
         };
         let fresh = direct.fresh;
         match direct.call(request, deadline) {
@@ -146,13 +152,14 @@ impl Shared {
     pub(super) fn connect_directly(
         self: &Arc<Self>,
         state: &Arc<State>,
+        leave: Connecting,
         deadline: Instant,
     ) -> Result<Direct> {
         state.gate.enter()?;
         let (sender, receiver) = oneshot::channel();
         let (shared, connecting) = (self.clone(), state.clone());
         runtime::spawn(async move {
-            let state = connecting;
+            let (state, _leave) = (connecting, leave);
             let epoch = state.epoch();
             let until = connect_deadline(shared.endpoint.options.connect_timeout);
             let link = connect::connect(&shared.endpoint, &state.resolver, until).await;
