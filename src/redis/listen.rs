@@ -217,6 +217,7 @@ async fn subscribe(
     let Place::Cluster(nodes) = &shared.endpoint.options.endpoint else {
         let until = connect_deadline(shared.endpoint.options.connect_timeout);
         let link = connect::connect(&shared.endpoint, &state.resolver, until).await?;
+        state.connected_to(&link.address);
         pipes.push(track(shared, state, link, &on_push).await?);
         let probe = if shared.endpoint.is_sentinel() { ::redis::cmd("ROLE") } else { cmd("PING") };
         let probe = Request::read(probe);
@@ -309,8 +310,10 @@ impl Subscription {
                 () = pause => {}
                 () = self.ended.notified() => return,
             }
-            if cache.strong_count() == 0 {
-                return;
+            // Taken for a moment only. Asking for the state also has the Sentinels watched.
+            match cache.upgrade() {
+                Some(shared) => drop(shared.state().clone()),
+                None => return,
             }
             let Some(sink) = sink.upgrade() else { return };
             if !self.pipes.iter().all(|pipe| pipe.usable(state.epoch())) {

@@ -193,6 +193,9 @@ impl Shared {
         if new_process && let Some(listener) = self.listener.get() {
             listener.start_again(self);
         }
+        if self.endpoint.is_sentinel() {
+            sentinel::watch(self, state);
+        }
         state
     }
 

@@ -1,15 +1,24 @@
 //! Sentinel: asks one Sentinel after another who the master is, and believes it only if the server
 //! there says so itself. Asked anew for each connection, so a fail-over is followed by connecting
 //! again.
+//!
+//! A master that was replaced while it lived goes on as if nothing had happened for about ten seconds,
+//! until the Sentinels make it a replica; what is written to it then is lost. So a cache in use also
+//! asks once a second whether its master is still the master ([`watch`]).
+
+use std::sync::Arc;
 
 use ::redis::{Cmd, Value as Reply, cmd};
 use tokio::time::Instant;
 
+use super::Shared;
 use super::connect::{self, Link, Resolver};
 use super::endpoint::{Address, Endpoint};
 use super::error_map::{not_reached, plain_io};
-use crate::config::HostPort;
+use super::state::State;
+use crate::config::{Endpoint as Place, HostPort};
 use crate::error::{Error, ErrorKind, Result};
+use crate::runtime;
 
 /// Connects to the master of `service` by `deadline`.
 pub(super) async fn connect(
@@ -40,6 +49,33 @@ pub(super) async fn connect(
         }
     }
     Err(last)
+}
+
+/// How often a cache in use asks whether its master is still the master, in milliseconds.
+const WATCH_MS: u64 = 1000;
+
+/// Has the Sentinels asked, in the background, if that is due; where they name another master, a new
+/// epoch begins.
+pub(super) fn watch(shared: &Arc<Shared>, state: &Arc<State>) {
+    if !state.master_check_is_due(WATCH_MS) {
+        return;
+    }
+    let (shared, state) = (shared.clone(), state.clone());
+    let asking = async move {
+        let Place::Sentinel { sentinels, service } = &shared.endpoint.options.endpoint else {
+            return;
+        };
+        for sentinel in sentinels {
+            let until = connect::connect_deadline(shared.endpoint.options.connect_timeout);
+            let answer = ask(&shared.endpoint, &state.resolver, sentinel, service, until);
+            if let Ok(Ok(master)) = tokio::time::timeout_at(until, answer).await {
+                state.master_is(master);
+                return;
+            }
+        }
+    };
+    // Without a runtime there are no connections to watch over either.
+    drop(runtime::spawn(asking));
 }
 
 /// Asks one Sentinel for the master's address.

@@ -22,9 +22,11 @@ use tokio::sync::watch;
 
 use super::connect::Resolver;
 use super::direct::Direct;
-use super::endpoint::Endpoint;
+use super::endpoint::{Address, Endpoint};
 use super::gate::Gate;
 use super::pipe::Pipe;
+use crate::clock;
+use crate::config::HostPort;
 use crate::error::Result;
 use crate::fork;
 
@@ -45,6 +47,9 @@ pub(super) struct State {
     idle_max: usize,
     /// Direct connections that are being made.
     connecting: AtomicUsize,
+    /// Behind Sentinels: the master that connections go to, and when the Sentinels were last asked.
+    master: Mutex<Option<HostPort>>,
+    master_checked: AtomicU64,
     /// One for each runtime that callers live in: a pipe does not outlive the runtime that drives it.
     pipes: Mutex<Vec<(Id, Pending)>>,
     /// The connection on which the server tells of other clients' writes, while there is one.
@@ -62,6 +67,8 @@ impl State {
             idle: Mutex::new(Vec::new()),
             idle_max,
             connecting: AtomicUsize::new(0),
+            master: Mutex::new(None),
+            master_checked: AtomicU64::new(clock::now_ms()),
             pipes: Mutex::new(Vec::new()),
             tracked: Mutex::new(None),
         }
@@ -77,6 +84,31 @@ impl State {
         let idle = std::mem::take(&mut *lock(&self.idle));
         let pipes = std::mem::take(&mut *lock(&self.pipes));
         drop((idle, pipes));
+    }
+
+    /// Whether the Sentinels are to be asked again; true for one caller every `interval_ms`.
+    pub(super) fn master_check_is_due(&self, interval_ms: u64) -> bool {
+        let (now, last) = (clock::now_ms(), self.master_checked.load(Ordering::Relaxed));
+        now.saturating_sub(last) >= interval_ms
+            && self
+                .master_checked
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// A connection was made to this server, the master as it seemed.
+    pub(super) fn connected_to(&self, address: &Address) {
+        if let Address::Tcp(server) = address {
+            *lock(&self.master) = Some(server.clone());
+        }
+    }
+
+    /// The Sentinels name `master`. If connections go to another server, a new epoch begins.
+    pub(super) fn master_is(&self, master: HostPort) {
+        let before = lock(&self.master).replace(master.clone());
+        if before.is_some_and(|before| before != master) {
+            self.new_epoch();
+        }
     }
 
     /// Counts a call until the guard is dropped.

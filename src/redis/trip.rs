@@ -164,6 +164,9 @@ impl Shared {
             let until = connect_deadline(shared.endpoint.options.connect_timeout);
             let link = connect::connect(&shared.endpoint, &state.resolver, until).await;
             state.gate.record(&link);
+            if let Ok(link) = &link {
+                state.connected_to(&link.address);
+            }
             let timeout = shared.endpoint.options.timeout;
             let direct = link.and_then(|link| Direct::new(link, timeout, shared.limit, epoch));
             if let Err(Ok(direct)) = sender.send(direct) {
@@ -312,6 +315,7 @@ impl Shared {
                 return Pipe::by_client(client, epoch).await;
             }
             let link = connect::connect(&self.endpoint, &state.resolver, until).await?;
+            state.connected_to(&link.address);
             Pipe::single(link, &home, self.limit, epoch, None).await
         };
         let pipe = match tokio::time::timeout_at(until, connecting).await {
