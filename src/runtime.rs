@@ -1,4 +1,4 @@
-//! The tokio runtime that the library owns, and the two ways in which a thread waits for it.
+//! The tokio runtime that the library owns, and how a thread waits for what it does.
 //!
 //! It serves network work that is shared between callers: connecting, pipelined connections, the
 //! invalidation stream. Local caches never come here, so a program that has nothing else never
@@ -8,11 +8,11 @@
 //! `CURRENT` points to the slot of the running runtime, or is null. A slot is published by a single
 //! compare-and-swap after it is complete, and is never freed: old ones stay linked behind the newest,
 //! so that whoever still holds a reference may use it, and a leak checker finds them reachable.
-//! - *Fork*: a slot carries the [`fork::generation`] it was made in. A child finds another number,
+//! - *Fork*: a slot carries the `fork::generation` it was made in. A child finds another number,
 //!   ignores the slot (its threads do not exist there, its locks may be held for ever) and publishes
 //!   its own. Nothing of the old slot is locked or dropped.
-//! - *Shutdown*: takes the slot out of `CURRENT`, marks it closed, and stops its runtime. A caller
-//!   that waits in [`block_on`] looks at the mark at least every [`SLICE`].
+//! - *Shutdown*: marks the slot closed and stops its runtime; the next call publishes another slot. A
+//!   caller that waits in `block_on` looks at the mark at least every 100 ms.
 //! - *Exit*: there are no destructors; threads simply end with the process.
 
 use std::cell::Cell;

@@ -200,3 +200,48 @@ fn cluster_survives_its_masters() {
         assert_eq!(cache.count().unwrap(), 0);
     }
 }
+
+#[test]
+fn cluster_with_a_password() {
+    let servers = Server::start("cluster", "redis");
+    for port in servers.info["ports"].as_array().unwrap() {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
+        let mut node = client.get_connection().unwrap();
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg("masterauth").arg("s3cret").arg("requirepass").arg("s3cret");
+        set.exec(&mut node).unwrap();
+    }
+    let with = |password: &str| servers.url().replacen("://", &format!("://{password}"), 1);
+    let cache = works(&with(":s3cret@"));
+    assert_eq!(cache.count().unwrap(), 1);
+    for wrong in ["", ":wrong@"] {
+        let refused = fails(&with(wrong));
+        assert_eq!(refused.kind(), ErrorKind::Auth, "{refused:?}");
+        assert!(!refused.message().contains("wrong"), "{refused:?}");
+    }
+}
+
+#[test]
+fn sentinels_with_a_password() {
+    let servers = Server::start("sentinel", "redis");
+    let (_, addresses) = servers.url().split_once("://").unwrap();
+    let (addresses, service) = addresses.split_once('/').unwrap();
+    let order = |address: &str, command: &[&str]| {
+        let client = redis::Client::open(format!("redis://{address}")).unwrap();
+        let mut node = client.get_connection().unwrap();
+        redis::cmd(command[0]).arg(&command[1..]).exec(&mut node).unwrap();
+    };
+    let password = ["CONFIG", "SET", "masterauth", "s3cret", "requirepass", "s3cret"];
+    order(&format!("127.0.0.1:{}", servers.info["port"]), &password);
+    let url = |password: &str| format!("redis+sentinel://{password}{addresses}/{service}");
+    // Only the master wants the password; then the Sentinels want it too.
+    works(&url(":s3cret@"));
+    for sentinel in addresses.split(',') {
+        order(sentinel, &["ACL", "SETUSER", "default", "resetpass", ">s3cret"]);
+    }
+    works(&url(":s3cret@"));
+    for wrong in ["", ":wrong@"] {
+        let refused = fails(&url(wrong));
+        assert_eq!(refused.kind(), ErrorKind::Auth, "{refused:?}");
+    }
+}

@@ -1,6 +1,6 @@
 //! The schema: the only place where an option is defined. The URL parser, `lc_config_set`, keyword
 //! arguments, suggestions and the page `docs/configuration.md` all read [`SCHEMA`]; the typed
-//! structures of [`super::options`] are filled by these names.
+//! structures of `options` are filled by these names.
 
 use std::borrow::Cow;
 use std::time::Duration;
