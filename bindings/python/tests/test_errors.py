@@ -2,9 +2,12 @@
 
 import builtins
 import copy
+import os
 import pickle
 import re
 import socket
+import subprocess
+import sys
 import traceback
 
 import lighter_cache as lc
@@ -154,6 +157,38 @@ def test_a_password_is_in_no_repr_of_a_working_cache():
                 for piece in (secret, before.partition("//")[2], "w/rd", "w%2Frd"):
                     assert piece not in said, said
             assert "***" in repr(by_url)
+
+
+def test_a_password_is_in_no_log():
+    code = """
+import sys, lighter_cache as lc
+url, wrong, refused = sys.argv[1:]
+for each in (url, "hybrid+" + url):
+    with lc.open(each, timeout=5) as cache:
+        cache.set("k", b"v")
+        cache.get("k")
+for each in (wrong, "hybrid+" + wrong, refused):
+    try:
+        lc.open(each, timeout=0.3)
+    except lc.CacheError:
+        pass
+lc.open("hybrid+" + refused, timeout=0.3).set("k", b"v")
+"""
+    with servers.start("password") as server:
+        refused = f"redis://u:{CANARY}@127.0.0.1:{free_port()}"
+        wrong = server.urls["wrong_password"].replace(":wrong@", f":{CANARY}@")
+        assert CANARY in wrong
+        done = subprocess.run(
+            [sys.executable, "-c", code, server.url, wrong, refused],
+            env=os.environ | {"LIGHTER_CACHE_LOG": "trace"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    # Something was logged (the Hybrid opened without its server), and no secret was.
+    assert "hybrid" in done.stderr
+    for secret in (CANARY, server.password, "w%2Frd"):
+        assert secret not in done.stderr + done.stdout
 
 
 def test_keys_and_values_are_in_no_message(one_server, prefix):
