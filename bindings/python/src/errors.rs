@@ -1,12 +1,9 @@
 //! From the core's errors to Python's: the classes are in `lighter_cache/_errors.py`.
 
 use lighter_cache::{Error, ErrorKind};
-use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyModule;
-
-use crate::wait;
 
 /// The name of the class for `kind`.
 fn class_name(kind: ErrorKind) -> &'static str {
@@ -25,18 +22,15 @@ fn class_name(kind: ErrorKind) -> &'static str {
         ErrorKind::Closed => "ClosedError",
         ErrorKind::NoMemory => "NoMemoryError",
         ErrorKind::Panic => "PanicError",
-        // The kinds of operations that Python does not have.
+        // Interrupted, which `wait` turns into the exception of the signal's handler, and the kinds of
+        // operations that Python does not have.
         _ => "CacheError",
     }
 }
 
-/// The exception for `error`. A wait that a signal ended gives the exception of the signal's handler.
+/// The exception for `error`.
 #[cold]
 pub(crate) fn raise(py: Python<'_>, error: Error) -> PyErr {
-    if error.kind() == ErrorKind::Interrupted {
-        return wait::take_raised()
-            .unwrap_or_else(|| PyKeyboardInterrupt::new_err("the wait was interrupted"));
-    }
     named(py, class_name(error.kind()), error.message().to_owned())
 }
 

@@ -81,10 +81,13 @@ fn register(object: &Bound<'_, PyAny>) -> PyResult<()> {
 impl LocalCache {
     #[new]
     #[pyo3(signature = (**options))]
-    fn new(options: Option<&Bound<'_, PyDict>>) -> PyResult<PyClassInitializer<Self>> {
+    fn new(
+        py: Python<'_>,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<PyClassInitializer<Self>> {
         let options = options::of_keywords(options)?;
         let url = "local:";
-        let cache = Python::attach(|py| opened(py, Some(url), &options, Some(Kind::Local)))?;
+        let cache = opened(py, Some(url), &options, Some(Kind::Local))?;
         Ok(made(Self, cache, Recipe::Url { url: Some(url.into()), options }))
     }
 

@@ -1,8 +1,8 @@
 //! Calls that may wait: they give the GIL away, and a signal (Ctrl-C) ends them.
 //!
 //! The core asks [`interrupted`] at least every 100 ms while a thread of ours waits in it. A handler
-//! that raised leaves its exception in [`RAISED`], from where [`errors::raise`](crate::errors::raise)
-//! takes it as soon as the call has come back.
+//! that raised leaves its exception in [`RAISED`], from where [`detached`] takes it as soon as the call
+//! has come back: an exception is never lost, even where the call succeeded at the last moment.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -33,18 +33,16 @@ fn interrupted() -> bool {
     .unwrap_or(false)
 }
 
-/// The exception that ended this thread's last wait.
-pub(crate) fn take_raised() -> Option<PyErr> {
-    RAISED.with(RefCell::take)
-}
-
 /// Runs `call` without the GIL, interruptibly.
 pub(crate) fn detached<T: Send>(
     py: Python<'_>,
     call: impl FnOnce() -> Result<T> + Send,
 ) -> PyResult<T> {
-    py.detach(|| runtime::interruptible(interrupted, call))
-        .map_err(|error| errors::raise(py, error))
+    let result = py.detach(|| runtime::interruptible(interrupted, call));
+    match RAISED.take() {
+        Some(raised) => Err(raised),
+        None => result.map_err(|error| errors::raise(py, error)),
+    }
 }
 
 /// Runs one operation on the cache of `object`: attached on a Local cache, which never waits, and
