@@ -21,6 +21,11 @@ struct bytes {
     size_t len;
 };
 
+static unsigned int digit(char c)
+{
+    return c <= '9' ? (unsigned int)(c - '0') : (unsigned int)(c - 'a' + 10);
+}
+
 /* The next word of the line as bytes. */
 static struct bytes word(char **line)
 {
@@ -31,11 +36,8 @@ static struct bytes word(char **line)
         return bytes;
     bytes.len = strlen(text) / 2;
     bytes.data = malloc(bytes.len + 1);
-    for (size_t i = 0; bytes.data != NULL && i < bytes.len; i++) {
-        unsigned int byte = 0;
-        sscanf(text + 2 * i, "%2x", &byte);
-        bytes.data[i] = (unsigned char)byte;
-    }
+    for (size_t i = 0; bytes.data != NULL && i < bytes.len; i++)
+        bytes.data[i] = (unsigned char)(digit(text[2 * i]) << 4 | digit(text[2 * i + 1]));
     return bytes;
 }
 

@@ -1,5 +1,6 @@
 """Every kind of server that a URL can name, from Python: it opens, stores, reads, batches, clears."""
 
+import pickle
 import time
 
 import lighter_cache as lc
@@ -49,8 +50,10 @@ def test_keys_are_stored_under_the_prefix(one_server, prefix):
     with lc.open(one_server.url, prefix=prefix) as cache:
         cache.set("user:123", b"17")
         assert one_server.call("GET", f"{prefix}:user:123") == b"17"
-        one_server.call("SET", f"{prefix}:foreign", "raw")
-        assert cache.get("foreign") == b"raw"
+        # What another program stored comes back as it is, and is never taken for anything but bytes.
+        for foreign in (b"raw", pickle.dumps(print), b"\x80\x04."):
+            one_server.call("SET", f"{prefix}:foreign", foreign)
+            assert cache.get("foreign") == foreign
 
 
 def test_clear_leaves_other_prefixes_alone(one_server, prefix):
