@@ -225,7 +225,7 @@ fn a_shut_down_runtime_is_started_again() {
 #[test]
 fn blocking_calls_from_the_programs_own_tasks_do_not_panic() {
     let servers = Server::single();
-    let cache = open(&servers.url_with("prefix=app"));
+    let cache = open(&servers.url_with("prefix=app&timeout=20s"));
     for builder in
         [tokio::runtime::Builder::new_current_thread(), tokio::runtime::Builder::new_multi_thread()]
     {

@@ -14,12 +14,11 @@
 //! - Pushes are handed to the sink on a thread of the runtime while replies wait: it must be quick.
 //! - The task and the pushes hold the cache and the sink weakly, and end with either of them.
 
-use std::sync::{Arc, Mutex, TryLockError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use ::redis::{PushInfo, PushKind, Value as Reply, cmd};
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::commands::{Replies, Request};
@@ -60,7 +59,6 @@ pub(crate) trait InvalidationSink: Send + Sync {
 pub(super) struct Listener {
     sink: Weak<dyn InvalidationSink>,
     watchdog: Duration,
-    task: Mutex<Option<AbortHandle>>,
 }
 
 impl Shared {
@@ -74,7 +72,7 @@ impl Shared {
         if self.keyspace.prefix.is_empty() {
             return Err(Error::new(ErrorKind::Config, "the invalidation stream needs a prefix"));
         }
-        let listener = Listener { sink: Arc::downgrade(sink), watchdog, task: Mutex::new(None) };
+        let listener = Listener { sink: Arc::downgrade(sink), watchdog };
         if self.listener.set(Box::new(listener)).is_err() {
             return Err(Error::new(ErrorKind::Invalid, "the cache has a listener already"));
         }
@@ -83,31 +81,21 @@ impl Shared {
 
     /// Starts the task again where it ended with a runtime that was shut down.
     pub(super) fn keep_listening(self: &Arc<Self>) -> Result<()> {
-        let Some(listener) = self.listener.get() else { return Ok(()) };
-        // Who holds it is doing this very thing, or was in the parent of a fork and never lets go; the
-        // child's own stream is begun by `start_again`.
-        let mut task = match listener.task.try_lock() {
-            Ok(task) => task,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(()),
-        };
-        if task.as_ref().is_none_or(AbortHandle::is_finished) {
-            let running = runtime::spawn(run(Arc::downgrade(self), self.state().clone()))?;
-            *task = Some(running.abort_handle());
+        if self.listener.get().is_none() {
+            return Ok(());
         }
-        Ok(())
+        let state = self.state();
+        state.keep_listening(|| runtime::spawn(run(Arc::downgrade(self), state.clone())))
     }
-}
 
-impl Listener {
-    /// In a child of `fork()`: the parent's stream is not ours, and its lock may be held for ever.
-    pub(super) fn start_again(&self, shared: &Arc<Shared>) {
-        if let Some(sink) = self.sink.upgrade() {
-            sink.lost();
-            let state = shared.generations.current(&shared.endpoint, shared.direct_max).0.clone();
-            if let Err(error) = runtime::spawn(run(Arc::downgrade(shared), state)) {
-                log::emit(Level::Warn, "redis", format_args!("no invalidation stream: {error}"));
-            }
+    /// In a child of `fork()` the parent's stream is not ours: it is lost, and taken up anew.
+    pub(super) fn listen_in_child(self: &Arc<Self>, state: &Arc<State>) {
+        let Some(listener) = self.listener.get() else { return };
+        let Some(sink) = listener.sink.upgrade() else { return };
+        sink.lost();
+        let start = || runtime::spawn(run(Arc::downgrade(self), state.clone()));
+        if let Err(error) = state.keep_listening(start) {
+            log::emit(Level::Warn, "redis", format_args!("no invalidation stream: {error}"));
         }
     }
 }

@@ -190,8 +190,8 @@ impl Shared {
     /// invalidation stream taken up again.
     fn state(self: &Arc<Self>) -> &Arc<State> {
         let (state, new_process) = self.generations.current(&self.endpoint, self.direct_max);
-        if new_process && let Some(listener) = self.listener.get() {
-            listener.start_again(self);
+        if new_process {
+            self.listen_in_child(state);
         }
         if self.endpoint.is_sentinel() {
             sentinel::watch(self, state);

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use once_cell::race::OnceBox;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use super::connect::Resolver;
 use super::direct::Direct;
@@ -54,6 +55,8 @@ pub(super) struct State {
     pipes: Mutex<Vec<(Id, Pending)>>,
     /// The connection on which the server tells of other clients' writes, while there is one.
     tracked: Mutex<Option<Pipe>>,
+    /// The task of the invalidation stream.
+    listening: Mutex<Option<AbortHandle>>,
 }
 
 impl State {
@@ -71,6 +74,7 @@ impl State {
             master_checked: AtomicU64::new(clock::now_ms()),
             pipes: Mutex::new(Vec::new()),
             tracked: Mutex::new(None),
+            listening: Mutex::new(None),
         }
     }
 
@@ -191,6 +195,20 @@ impl State {
     pub(super) fn set_tracked(&self, pipe: Option<Pipe>) {
         let before = std::mem::replace(&mut *lock(&self.tracked), pipe);
         drop(before);
+    }
+}
+
+impl State {
+    /// Has the task of the invalidation stream started, unless it runs.
+    pub(super) fn keep_listening(
+        &self,
+        start: impl FnOnce() -> Result<JoinHandle<()>>,
+    ) -> Result<()> {
+        let mut task = lock(&self.listening);
+        if task.as_ref().is_none_or(AbortHandle::is_finished) {
+            *task = Some(start()?.abort_handle());
+        }
+        Ok(())
     }
 }
 
