@@ -19,8 +19,8 @@ use crate::ops::BlockingCache;
 /// value: receives the pinned value; NULL is written on every outcome but LCACHE_OK.
 /// data, len: receive the value's bytes and their number; each may be NULL. Valid until lc_value_free.
 ///
-/// Returns: LCACHE_OK; LCACHE_MISS; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG (the key);
-/// LCACHE_ENOMEM; LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER,
+/// Returns: LCACHE_OK; LCACHE_MISS; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG (the key, or a stored
+/// value over max_value_bytes); LCACHE_ENOMEM; LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER,
 /// LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis alone LCACHE_ECONNECT, LCACHE_ETIMEOUT,
 /// LCACHE_ECORRUPT. A Hybrid whose server is away answers from L1, else LCACHE_MISS.
 /// Threads: any.
@@ -64,10 +64,10 @@ pub unsafe extern "C" fn lc_get(
 /// len: receives the value's length; on LCACHE_ERANGE the size needed.
 ///
 /// Returns: LCACHE_OK; LCACHE_MISS; LCACHE_ERANGE (cap is too small: nothing copied; counts as a
-/// hit); LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG (the key); LCACHE_ENOMEM; LCACHE_EPANIC; on
-/// Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis
-/// alone LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_ECORRUPT. A Hybrid whose server is away answers
-/// from L1, else LCACHE_MISS.
+/// hit); LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG (the key, or a stored value over
+/// max_value_bytes); LCACHE_ENOMEM; LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH,
+/// LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis alone LCACHE_ECONNECT,
+/// LCACHE_ETIMEOUT, LCACHE_ECORRUPT. A Hybrid whose server is away answers from L1, else LCACHE_MISS.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid on a miss of L1 up to l2_timeout.
 /// Ownership: buf stays the caller's.

@@ -12,6 +12,7 @@ use super::error_map::checked;
 use crate::config::Wire;
 use crate::envelope;
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::check_value;
 use crate::ops::Remaining;
 use crate::value::Value;
 
@@ -105,12 +106,14 @@ pub(super) struct Keyspace {
     /// The prefix and its colon; empty where keys are stored as they are.
     pub(super) prefix: Vec<u8>,
     pub(super) wire: Wire,
+    /// The largest value, in bytes.
+    pub(super) max_value: usize,
 }
 
 impl Keyspace {
-    pub(super) fn new(prefix: &str, wire: Wire) -> Self {
+    pub(super) fn new(prefix: &str, wire: Wire, max_value: usize) -> Self {
         let prefix = if prefix.is_empty() { Vec::new() } else { format!("{prefix}:").into_bytes() };
-        Self { prefix, wire }
+        Self { prefix, wire, max_value }
     }
 
     fn key(&self, cmd: &mut Cmd, key: &[u8]) {
@@ -223,7 +226,10 @@ impl Keyspace {
             Reply::Nil => Ok(None),
             Reply::BulkString(bytes) => match envelope::payload_start(&bytes, self.wire)? {
                 None => Ok(None),
-                Some(start) => Value::from_vec(bytes, start).map(Some),
+                Some(start) => {
+                    check_value(&bytes[start..], self.max_value)?;
+                    Value::from_vec(bytes, start).map(Some)
+                }
             },
             _ => Err(surprise("no string")),
         }
@@ -327,13 +333,13 @@ mod tests {
     }
 
     fn app() -> Keyspace {
-        Keyspace::new("app", Wire::Envelope)
+        Keyspace::new("app", Wire::Envelope, 8)
     }
 
     #[test]
     fn keys_carry_the_prefix() {
         assert_eq!(packed(&app().get(b"k")), "*2\r\n$3\r\nGET\r\n$5\r\napp:k\r\n");
-        let raw = Keyspace::new("", Wire::Raw);
+        let raw = Keyspace::new("", Wire::Raw, 8);
         assert_eq!(packed(&raw.get(b"k")), "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n");
         assert_eq!(first_key(&app().command("GET", b"k")), b"app:k");
     }
@@ -359,6 +365,7 @@ mod tests {
         assert_eq!(app().value(Reply::Int(1)).unwrap_err().kind(), ErrorKind::Server);
         let stored = envelope::encode(b"hello", Wire::Envelope).to_vec();
         assert_eq!(&*app().value(bulk(&stored)).unwrap().unwrap(), b"hello");
+        assert_eq!(app().value(bulk(b"nine bytes")).unwrap_err().kind(), ErrorKind::TooBig);
         let damaged = bulk(&stored[..3]);
         assert_eq!(app().value(damaged.clone()).unwrap_err().kind(), ErrorKind::Corrupt);
         let (values, unreadable) =

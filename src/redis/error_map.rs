@@ -154,7 +154,11 @@ pub(super) fn plain_io(error: &io::Error) -> String {
 
 impl From<Violation> for Error {
     fn from(violation: Violation) -> Self {
-        Self::new(ErrorKind::Server, violation.to_string())
+        let kind = match violation {
+            Violation::TooBig => ErrorKind::TooBig,
+            _ => ErrorKind::Server,
+        };
+        Self::new(kind, violation.to_string())
     }
 }
 

@@ -59,7 +59,10 @@ impl RedisCache {
                 Err(error) if error.kind() == ErrorKind::NoMemory => return Err(error),
                 // An error reply to a read, such as NOPERM, is no miss.
                 Err(error)
-                    if !matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) =>
+                    if !matches!(
+                        error.kind(),
+                        ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::TooBig
+                    ) =>
                 {
                     return Err(error);
                 }

@@ -140,7 +140,8 @@ impl RedisCache {
             Some(connections) => connections,
             None => direct_by_processors(),
         };
-        let keyspace = Keyspace::new(&endpoint.options.prefix, endpoint.options.wire);
+        let keyspace =
+            Keyspace::new(&endpoint.options.prefix, endpoint.options.wire, common.max_value_bytes);
         let generations = Generations::new(&endpoint, direct_max);
         let shared = Shared {
             endpoint,
