@@ -89,7 +89,10 @@ pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::hybrid::HybridCache;
 pub use crate::key::{CacheKey, KEY_MAX, VALUE_MAX};
 pub use crate::local::{LocalCache, LocalCacheBuilder};
-pub use crate::ops::{BlockingCache, BoxFuture, ByteCache, Kind, Remaining, TTL_MAX_MS, Ttl};
+pub use crate::ops::{
+    BlockingCache, BoxFuture, ByteCache, Event, Events, Found, GetOptions, Kind, Listener, Loaded,
+    Loader, Lock, OwnedLoader, Remaining, SetOptions, Stale, Swap, TTL_MAX_MS, Tier, Ttl,
+};
 pub use crate::redis::RedisCache;
 pub use crate::stats::CacheStats;
 pub use crate::value::Value;

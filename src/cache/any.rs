@@ -2,12 +2,18 @@
 //! hold nothing else.
 
 use std::mem::MaybeUninit;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
 
 use crate::config::{Config, HybridOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hybrid::HybridCache;
 use crate::local::LocalCache;
-use crate::ops::{BlockingCache, BoxFuture, ByteCache, Kind, Remaining, Ttl};
+use crate::ops::{
+    BlockingCache, BoxFuture, ByteCache, Events, Found, GetOptions, Kind, Listener, Loader, Lock,
+    OwnedLoader, Remaining, SetOptions, Swap, Ttl,
+};
 use crate::redis::RedisCache;
 use crate::stats::CacheStats;
 use crate::value::Value;
@@ -128,6 +134,77 @@ impl BlockingCache for AnyCache {
     fn ping(&self) -> Result<()> {
         each!(self, cache => cache.ping())
     }
+    fn get_ex(&self, key: &[u8], options: GetOptions) -> Result<Option<Found>> {
+        each!(self, cache => cache.get_ex(key, options))
+    }
+    fn set_ex(&self, key: &[u8], value: &[u8], options: &SetOptions) -> Result<()> {
+        each!(self, cache => cache.set_ex(key, value, options))
+    }
+    fn add(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
+        each!(self, cache => cache.add(key, value, ttl))
+    }
+    fn replace(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
+        each!(self, cache => cache.replace(key, value, ttl))
+    }
+    fn compare_and_set(&self, key: &[u8], expected: &[u8], value: &[u8], ttl: Ttl) -> Result<Swap> {
+        each!(self, cache => cache.compare_and_set(key, expected, value, ttl))
+    }
+    fn incr(&self, key: &[u8], delta: i64, ttl: Ttl) -> Result<i64> {
+        each!(self, cache => cache.incr(key, delta, ttl))
+    }
+    fn delete_prefix(&self, prefix: &[u8]) -> Result<u64> {
+        each!(self, cache => cache.delete_prefix(prefix))
+    }
+    fn for_each_key(
+        &self,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        each!(self, cache => cache.for_each_key(prefix, visit))
+    }
+    fn invalidate_tag(&self, tag: &[u8]) -> Result<()> {
+        each!(self, cache => cache.invalidate_tag(tag))
+    }
+    fn get_or_load(
+        &self,
+        key: &[u8],
+        options: &SetOptions,
+        load: &mut Loader<'_>,
+    ) -> Result<Option<Value>> {
+        each!(self, cache => cache.get_or_load(key, options, load))
+    }
+    fn get_or_load_owned(
+        &self,
+        key: &[u8],
+        options: &SetOptions,
+        load: OwnedLoader,
+    ) -> Result<Option<Value>> {
+        each!(self, cache => cache.get_or_load_owned(key, options, load))
+    }
+    fn lock(&self, name: &[u8], lease: Duration, wait: Duration) -> Result<Option<Lock>> {
+        each!(self, cache => cache.lock(name, lease, wait))
+    }
+    fn warm(&self, keys: &[&[u8]]) -> Result<u64> {
+        each!(self, cache => cache.warm(keys))
+    }
+    fn warm_prefix(&self, prefix: &[u8], limit: u64) -> Result<u64> {
+        each!(self, cache => cache.warm_prefix(prefix, limit))
+    }
+    fn save(&self, path: &Path) -> Result<u64> {
+        each!(self, cache => cache.save(path))
+    }
+    fn load(&self, path: &Path) -> Result<u64> {
+        each!(self, cache => cache.load(path))
+    }
+    fn metrics(&self) -> Result<String> {
+        each!(self, cache => cache.metrics())
+    }
+    fn subscribe(&self, events: Events, listener: Listener) -> Result<u64> {
+        each!(self, cache => cache.subscribe(events, listener))
+    }
+    fn unsubscribe(&self, id: u64) -> Result<bool> {
+        each!(self, cache => cache.unsubscribe(id))
+    }
 }
 
 impl ByteCache for AnyCache {
@@ -184,5 +261,57 @@ impl ByteCache for AnyCache {
     }
     fn ping_bytes(&self) -> BoxFuture<'_, Result<()>> {
         each!(self, cache => cache.ping_bytes())
+    }
+    fn get_ex_bytes<'a>(
+        &'a self,
+        key: &'a [u8],
+        options: GetOptions,
+    ) -> BoxFuture<'a, Result<Option<Found>>> {
+        each!(self, cache => cache.get_ex_bytes(key, options))
+    }
+    fn set_ex_bytes<'a>(
+        &'a self,
+        key: &'a [u8],
+        value: &'a [u8],
+        options: &'a SetOptions,
+    ) -> BoxFuture<'a, Result<()>> {
+        each!(self, cache => cache.set_ex_bytes(key, value, options))
+    }
+    fn add_bytes<'a>(
+        &'a self,
+        key: &'a [u8],
+        value: &'a [u8],
+        ttl: Ttl,
+    ) -> BoxFuture<'a, Result<bool>> {
+        each!(self, cache => cache.add_bytes(key, value, ttl))
+    }
+    fn replace_bytes<'a>(
+        &'a self,
+        key: &'a [u8],
+        value: &'a [u8],
+        ttl: Ttl,
+    ) -> BoxFuture<'a, Result<bool>> {
+        each!(self, cache => cache.replace_bytes(key, value, ttl))
+    }
+    fn compare_and_set_bytes<'a>(
+        &'a self,
+        key: &'a [u8],
+        expected: &'a [u8],
+        value: &'a [u8],
+        ttl: Ttl,
+    ) -> BoxFuture<'a, Result<Swap>> {
+        each!(self, cache => cache.compare_and_set_bytes(key, expected, value, ttl))
+    }
+    fn incr_bytes<'a>(&'a self, key: &'a [u8], delta: i64, ttl: Ttl) -> BoxFuture<'a, Result<i64>> {
+        each!(self, cache => cache.incr_bytes(key, delta, ttl))
+    }
+    fn delete_prefix_bytes<'a>(&'a self, prefix: &'a [u8]) -> BoxFuture<'a, Result<u64>> {
+        each!(self, cache => cache.delete_prefix_bytes(prefix))
+    }
+    fn keys_bytes<'a>(&'a self, prefix: &'a [u8]) -> BoxFuture<'a, Result<Vec<Vec<u8>>>> {
+        each!(self, cache => cache.keys_bytes(prefix))
+    }
+    fn invalidate_tag_bytes<'a>(&'a self, tag: &'a [u8]) -> BoxFuture<'a, Result<()>> {
+        each!(self, cache => cache.invalidate_tag_bytes(tag))
     }
 }
