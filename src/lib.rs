@@ -38,6 +38,7 @@
 //! - [`config`] – the one schema of options, and how URLs become typed options
 //! - `ops` – the vocabulary: [`Ttl`], [`Remaining`], [`Kind`], and the traits over plain bytes
 //! - `value` – [`Value`], pinned bytes that any number of holders share
+//! - `hash` – the keyed hash of keys
 //! - `key`, `error`, `stats`, `log`, `clock` – what their names say
 //! - [`runtime`] – the tokio runtime that the library owns, started by the first call that needs it
 //! - `fork` – the gate that makes `fork()` safe whatever other threads are doing
@@ -74,6 +75,7 @@ mod ffi;
 mod fork;
 #[cfg(feature = "capi")]
 mod handle;
+mod hash;
 mod hybrid;
 mod key;
 mod local;

@@ -5,21 +5,28 @@
 //! copying it), as a value that came from the server, and as the `lc_value` of the C API.
 //!
 //! ```text
-//!  0         4         8                    12        14   15     16        20       24           32
-//!  | refs    | stamp   | value length, 30 b | key len | tag| freq | hash    | tick   | expires_at | key | value |
-//!  | u32     | u32     | + 2 flags          | u16     | u8 | u8   | low u32 | u32    | u64 ms     |
+//!           pointer ──▶ 0         4                    8        12        14     15      16         22       24
+//! | attributes          | refs    | value length, 30 b | hash    | key len | policy | flags | expires | place  | key | value |
+//! | 0, 8 or 32 bytes    | u32     | + 2 flags          | u32     | u16     | u8     | u8    | u48 ms  | u16    |
 //! ```
-//! With the flag EXTERNAL there is no key, and an [`External`] (a vector and an offset into it) stands at
-//! 32 instead of the value, so that a large reply of the server becomes a value without a copy.
+//! Most entries have no attributes. A Hybrid's have a stamp; those with a stale window, a time of refresh
+//! or tags have all of [`Attributes`], whose last field is the stamp. `policy` and `place` belong to the
+//! eviction policy.
 //!
-//! Memory per entry: the block takes `(32 + key + value + 8)` bytes rounded up to 16 in glibc's malloc
-//! (its own 8 bytes included), the table 9 bytes per bucket at a load of 7/16 to 7/8: about 10 to 20.
+//! With the flag EXTERNAL there is no key, and an [`External`] (a vector and an offset into it) stands at
+//! 24 instead of the value, so that a large reply of the server becomes a value without a copy.
+//!
+//! Memory per entry: the block takes `(24 + key + value + 8)` bytes rounded up to 16 in glibc's malloc
+//! (its own 8 bytes included). What the cache adds for it is said in `local/store.rs`.
 //!
 //! # Invariants
 //! - `refs` counts the holders: a table counts as one. The block lives until it falls to 0.
-//! - Lengths, flags, hash and key never change while more than one holder exists. The value's bytes and
-//!   length change only in [`Value::overwrite`], whose caller proves that it is the only holder.
-//! - `stamp`, `tick`, `freq` and `expires_at` are atomics and belong to the cache that holds the entry.
+//! - Lengths, flags, hash, key and attributes but the stamp never change. The value's bytes and length
+//!   change only in [`Value::overwrite`], whose caller proves that it is the only holder.
+//! - The stamp, `policy`, `expires` and `place` are atomics and belong to the cache that holds the entry.
+//!   `expires` and `place` share a word, which is changed under the table's write lock only.
+
+mod attributes;
 
 use std::alloc::{self, Layout};
 use std::fmt;
@@ -32,6 +39,7 @@ use std::sync::atomic::{
     fence,
 };
 
+pub(crate) use self::attributes::{Attributes, Tag, TagMark};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KEY_MAX;
 
@@ -39,19 +47,15 @@ use crate::key::KEY_MAX;
 #[repr(C, align(8))]
 pub(crate) struct Block {
     refs: AtomicU32,
-    stamp: AtomicU32,
     /// The value's length; the two highest bits are [`EXTERNAL`] and [`KEY_64K`].
     length: u32,
+    hash: u32,
     /// The key's length less [`KEY_64K`]'s 65,536.
     key_length: u16,
-    /// The highest byte of the hash.
-    tag: u8,
-    /// Reserved for an eviction policy.
-    freq: AtomicU8,
-    /// The low half of the hash.
-    hash: u32,
-    tick: AtomicU32,
-    expires_at: AtomicU64,
+    policy: AtomicU8,
+    flags: u8,
+    /// When it expires in the low 48 bits, its place in a queue of the policy in the others.
+    expires_place: AtomicU64,
 }
 
 /// The payload of a block that owns a vector instead of bytes.
@@ -61,14 +65,21 @@ struct External {
 }
 
 const HEADER: usize = size_of::<Block>();
-const _: () = assert!(HEADER == 32);
+const _: () = assert!(HEADER == 24);
 
 const EXTERNAL: u32 = 1 << 31;
 const KEY_64K: u32 = 1 << 30;
 const LENGTH: u32 = KEY_64K - 1;
 
+/// There is a stamp before the header.
+const STAMPED: u8 = 1;
+/// There are [`Attributes`] before the header.
+const EXTENDED: u8 = 2;
+/// The entry says that there is no value.
+const NEGATIVE: u8 = 4;
+
 /// `expires_at` of an entry that never expires.
-pub(crate) const NEVER: u64 = u64::MAX;
+pub(crate) const NEVER: u64 = (1 << 48) - 1;
 
 /// More holders than this are a leak; the process is stopped before the count wraps.
 const REFS_MAX: u32 = i32::MAX as u32;
@@ -86,19 +97,36 @@ unsafe impl Send for Value {}
 unsafe impl Sync for Value {}
 
 /// What the cache that holds an entry knows of it at its birth.
-#[derive(Clone, Copy)]
 pub(crate) struct Entry<'a> {
-    pub(crate) hash: u64,
+    pub(crate) hash: u32,
     pub(crate) key: &'a [u8],
     pub(crate) value: &'a [u8],
+    /// At most [`NEVER`].
     pub(crate) expires_at: u64,
-    pub(crate) stamp: u32,
+    pub(crate) extra: Extra,
+}
+
+/// What stands before the header.
+#[derive(Default)]
+pub(crate) enum Extra {
+    #[default]
+    None,
+    /// The epoch in which a Hybrid knew the entry to be fresh.
+    Stamp(u32),
+    /// Attributes, and whether the entry says that there is no value.
+    Attributes { attributes: Attributes, negative: bool },
 }
 
 impl Value {
     /// Copies `bytes`. [`ErrorKind::NoMemory`] where there is none, [`ErrorKind::TooBig`] from 1 GiB on.
     pub fn copy_from(bytes: &[u8]) -> Result<Self> {
-        Self::entry(Entry { hash: 0, key: &[], value: bytes, expires_at: NEVER, stamp: 0 })
+        Self::entry(Entry {
+            hash: 0,
+            key: &[],
+            value: bytes,
+            expires_at: NEVER,
+            extra: Extra::None,
+        })
     }
 
     /// Takes `bytes` over without a copy; the value begins at `start`, or is empty where that lies past
@@ -106,7 +134,7 @@ impl Value {
     pub fn from_vec(bytes: Vec<u8>, start: usize) -> Result<Self> {
         let start = start.min(bytes.len());
         let length = length_of(bytes.len() - start)?;
-        let block = allocate(external_layout())?;
+        let block = allocate(external_layout(), 0)?;
         let header = Block::new(length | EXTERNAL, 0, 0, NEVER, 0);
         // SAFETY: the allocation has room for the header and an `External` behind it, aligned for both,
         // and nobody else knows it yet.
@@ -119,7 +147,7 @@ impl Value {
 
     /// A block with a key, as a table holds it.
     pub(crate) fn entry(entry: Entry<'_>) -> Result<Self> {
-        let Entry { hash, key, value, expires_at, stamp } = entry;
+        let Entry { hash, key, value, expires_at, extra } = entry;
         if key.len() > KEY_MAX {
             return Err(ErrorKind::TooBig.into());
         }
@@ -127,11 +155,23 @@ impl Value {
         if key.len() == KEY_MAX {
             length |= KEY_64K;
         }
-        let block = allocate(inline_layout(key.len() + value.len()))?;
-        // SAFETY: the allocation has room for the header, the key and the value in this order, none of
-        // which overlaps a fresh allocation.
+        let flags = match &extra {
+            Extra::None => 0,
+            Extra::Stamp(_) => STAMPED,
+            Extra::Attributes { negative: false, .. } => EXTENDED,
+            Extra::Attributes { negative: true, .. } => EXTENDED | NEGATIVE,
+        };
+        let before = before(flags);
+        let block = allocate(inline_layout(before, key.len() + value.len()), before)?;
+        // SAFETY: the allocation has room for what stands before the header, the header, the key and the
+        // value in this order, none of which overlaps a fresh allocation.
         unsafe {
-            block.write(Block::new(length, key.len() as u16, hash, expires_at, stamp));
+            match extra {
+                Extra::None => {}
+                Extra::Stamp(stamp) => stamp_of(block).write(AtomicU32::new(stamp)),
+                Extra::Attributes { attributes, .. } => attributes_of(block).write(attributes),
+            }
+            block.write(Block::new(length, key.len() as u16, hash, expires_at, flags));
             let bytes = block.add(1).cast::<u8>();
             bytes.copy_from_nonoverlapping(NonNull::from(key).cast(), key.len());
             bytes.add(key.len()).copy_from_nonoverlapping(NonNull::from(value).cast(), value.len());
@@ -210,71 +250,107 @@ impl Value {
         }
     }
 
-    /// The hash that was given at birth, less its bits 32 to 56: as much as a table needs to find the
-    /// entry again within its shard.
+    /// The hash that was given at birth.
     #[inline]
-    pub(crate) fn hash(&self) -> u64 {
-        let block = self.block();
-        u64::from(block.tag) << 56 | u64::from(block.hash)
+    pub(crate) fn hash(&self) -> u32 {
+        self.block().hash
     }
 
-    /// When it expires, in milliseconds of the holder's clock; [`NEVER`].
+    /// When it expires, in milliseconds of the holder's clock; [`NEVER`]. With a stale window: when that
+    /// ends.
     #[inline]
     pub(crate) fn expires_at(&self) -> u64 {
-        self.block().expires_at.load(Relaxed)
+        self.block().expires_place.load(Relaxed) & NEVER
     }
 
-    /// Changes when it expires.
+    /// Changes when it expires. Under the write lock of the table that holds it.
     pub(crate) fn set_expires_at(&self, at: u64) {
-        self.block().expires_at.store(at, Relaxed);
+        debug_assert!(at <= NEVER);
+        let word = &self.block().expires_place;
+        word.store(word.load(Relaxed) & !NEVER | at, Relaxed);
     }
 
-    /// The epoch in which a Hybrid knew this entry to be fresh.
+    /// The place in a queue that [`Value::set_place`] noted.
+    #[inline]
+    pub(crate) fn place(&self) -> u16 {
+        (self.block().expires_place.load(Relaxed) >> 48) as u16
+    }
+
+    /// Notes the place in a queue. Under the write lock of the table that holds it.
+    #[inline]
+    pub(crate) fn set_place(&self, place: u16) {
+        let word = &self.block().expires_place;
+        word.store(word.load(Relaxed) & NEVER | u64::from(place) << 48, Relaxed);
+    }
+
+    /// The byte of the eviction policy.
+    #[inline]
+    pub(crate) fn policy(&self) -> &AtomicU8 {
+        &self.block().policy
+    }
+
+    /// The epoch in which a Hybrid knew this entry to be fresh; 0 where it has none.
     #[inline]
     pub(crate) fn stamp(&self) -> u32 {
-        self.block().stamp.load(Acquire)
+        if self.block().flags & (STAMPED | EXTENDED) == 0 {
+            return 0;
+        }
+        // SAFETY: the flags say that a stamp stands before the header.
+        unsafe { stamp_of(self.0).as_ref() }.load(Acquire)
     }
 
-    /// The tick of the expiry wheel under which the entry is registered, 0 for none.
+    /// Whether it has neither attributes nor is negative: it is there until it expires.
     #[inline]
-    pub(crate) fn tick(&self) -> u32 {
-        self.block().tick.load(Relaxed)
+    pub(crate) fn is_plain(&self) -> bool {
+        self.block().flags & EXTENDED == 0
     }
 
-    /// Changes the tick.
-    pub(crate) fn set_tick(&self, tick: u32) {
-        self.block().tick.store(tick, Relaxed);
+    /// Whether it says that there is no value.
+    pub(crate) fn is_negative(&self) -> bool {
+        self.block().flags & NEGATIVE != 0
+    }
+
+    /// Its attributes, if it has any.
+    pub(crate) fn attributes(&self) -> Option<&Attributes> {
+        // SAFETY: the flag says that attributes stand before the header.
+        (!self.is_plain()).then(|| unsafe { attributes_of(self.0).as_ref() })
     }
 
     /// Bytes that the block occupies, what the allocator adds included.
+    #[inline]
     pub(crate) fn footprint(&self) -> usize {
         let block = self.block();
-        let outside = match block.length & EXTERNAL {
-            0 => 0,
+        let mut bytes = self.layout().size() + 8;
+        if block.length & EXTERNAL != 0 {
             // SAFETY: the flag says that an `External` stands behind the header.
-            _ => unsafe { external_of(self.0).as_ref().bytes.capacity() },
-        };
-        self.layout().size() + 8 + outside
+            bytes += unsafe { external_of(self.0).as_ref().bytes.capacity() };
+        }
+        if let Some(attributes) = self.attributes() {
+            bytes += attributes.footprint();
+        }
+        bytes
     }
 
     fn layout(&self) -> Layout {
         let block = self.block();
         match block.length & EXTERNAL {
-            0 => inline_layout(block.key_len() + block.value_len()),
+            0 => inline_layout(before(block.flags), block.key_len() + block.value_len()),
             _ => external_layout(),
         }
     }
 
-    /// Whether [`Value::overwrite`] may put `length` bytes here: this is the only holder, and they fill
-    /// the same size of allocation.
+    /// Whether [`Value::overwrite`] may put `length` bytes here, stamped or not: this is the only holder,
+    /// they fill the same size of allocation, and there are no attributes.
     #[inline]
-    pub(crate) fn can_overwrite(&self, length: usize) -> bool {
+    pub(crate) fn can_overwrite(&self, length: usize, stamped: bool) -> bool {
         let block = self.block();
         // Acquire: what former holders read is read before it changes.
         block.refs.load(Acquire) == 1
+            && block.flags == if stamped { STAMPED } else { 0 }
             && block.length & EXTERNAL == 0
             && length <= LENGTH as usize
-            && inline_layout(block.key_len() + length).size() == self.layout().size()
+            && inline_layout(before(block.flags), block.key_len() + length).size()
+                == self.layout().size()
     }
 
     /// Replaces the value in place. Saves an allocation where a small value is overwritten.
@@ -284,16 +360,18 @@ impl Value {
     /// the caller has the write lock of the table that holds this entry, and holders are added only
     /// under its locks or by other holders.
     #[inline]
-    pub(crate) unsafe fn overwrite(&mut self, value: &[u8], expires_at: u64, stamp: u32) {
-        debug_assert!(self.can_overwrite(value.len()));
+    pub(crate) unsafe fn overwrite(&mut self, value: &[u8], expires_at: u64, stamp: Option<u32>) {
+        debug_assert!(self.can_overwrite(value.len(), stamp.is_some()));
+        self.set_expires_at(expires_at);
         // SAFETY: there is one holder and `self` borrows it uniquely; the allocation is large enough
-        // for the new value because its rounded size is the same.
+        // for the new value because its rounded size is the same. A stamp is there where one is given.
         unsafe {
             let block = self.0.as_mut();
             block.length = block.length & KEY_64K | value.len() as u32;
-            *block.stamp.get_mut() = stamp;
-            *block.expires_at.get_mut() = expires_at;
-            let target = self.0.add(1).cast::<u8>().add(block.key_len());
+            if let Some(stamp) = stamp {
+                *stamp_of(self.0).as_mut().get_mut() = stamp;
+            }
+            let target = self.0.add(1).cast::<u8>().add(self.block().key_len());
             target.copy_from_nonoverlapping(NonNull::from(value).cast(), value.len());
         }
     }
@@ -307,26 +385,29 @@ impl Value {
         // SAFETY: the last holder is gone. The layout is the one of the allocation: it follows from
         // lengths whose rounded sum never changes. An `External` is there where the flag says so.
         unsafe {
+            let before = before(self.block().flags);
             if self.block().length & EXTERNAL != 0 {
                 external_of(self.0).drop_in_place();
             }
-            alloc::dealloc(self.0.as_ptr().cast(), layout);
+            if self.block().flags & EXTENDED != 0 {
+                attributes_of(self.0).drop_in_place();
+            }
+            alloc::dealloc(self.0.as_ptr().cast::<u8>().sub(before), layout);
         }
     }
 }
 
 impl Block {
-    fn new(length: u32, key_length: u16, hash: u64, expires_at: u64, stamp: u32) -> Self {
+    fn new(length: u32, key_length: u16, hash: u32, expires_at: u64, flags: u8) -> Self {
+        debug_assert!(expires_at <= NEVER);
         Self {
             refs: AtomicU32::new(1),
-            stamp: AtomicU32::new(stamp),
             length,
+            hash,
             key_length,
-            tag: (hash >> 56) as u8,
-            freq: AtomicU8::new(0),
-            hash: hash as u32,
-            tick: AtomicU32::new(0),
-            expires_at: AtomicU64::new(expires_at),
+            policy: AtomicU8::new(0),
+            flags,
+            expires_place: AtomicU64::new(expires_at),
         }
     }
 
@@ -349,28 +430,63 @@ fn length_of(bytes: usize) -> Result<u32> {
     }
 }
 
+/// Bytes before the header.
+#[inline]
+const fn before(flags: u8) -> usize {
+    match flags & (STAMPED | EXTENDED) {
+        0 => 0,
+        STAMPED => 8,
+        _ => size_of::<Attributes>(),
+    }
+}
+
 /// The allocation for `payload` bytes behind the header, rounded up to what glibc's malloc would take
 /// anyway (a multiple of 16 less 8), so that values of slightly different length can replace each other.
 #[inline]
-fn inline_layout(payload: usize) -> Layout {
-    let size = ((HEADER + payload + 8).next_multiple_of(16)) - 8;
+fn inline_layout(before: usize, payload: usize) -> Layout {
+    let size = ((before + HEADER + payload + 8).next_multiple_of(16)) - 8;
     // SAFETY: 8 is a power of two; key and value are far below `isize::MAX`.
     unsafe { Layout::from_size_align_unchecked(size, align_of::<Block>()) }
 }
 
 fn external_layout() -> Layout {
     const { assert!(align_of::<External>() <= align_of::<Block>()) };
+    const { assert!(align_of::<Attributes>() <= align_of::<Block>()) };
     // SAFETY: 8 is a power of two, and the size is a small constant.
     unsafe {
         Layout::from_size_align_unchecked(HEADER + size_of::<External>(), align_of::<Block>())
     }
 }
 
-fn allocate(layout: Layout) -> Result<NonNull<Block>> {
+/// Where the header is to stand in a new allocation of `layout`: behind `before` bytes.
+fn allocate(layout: Layout, before: usize) -> Result<NonNull<Block>> {
     // SAFETY: every layout here has the header in it, so its size is not 0.
-    let block = unsafe { alloc::alloc(layout) };
-    NonNull::new(block.cast())
-        .ok_or_else(|| Error::new(ErrorKind::NoMemory, "no memory for a key or a value"))
+    let bytes = unsafe { alloc::alloc(layout) };
+    let start = NonNull::new(bytes)
+        .ok_or_else(|| Error::new(ErrorKind::NoMemory, "no memory for a key or a value"))?;
+    // SAFETY: every layout here has `before` bytes and more.
+    Ok(unsafe { start.add(before) }.cast())
+}
+
+/// Where the stamp of a block stands, in either form.
+///
+/// # Safety
+/// `block` is an allocation with a stamp or attributes before the header.
+#[inline]
+unsafe fn stamp_of(block: NonNull<Block>) -> NonNull<AtomicU32> {
+    const { assert!(size_of::<Attributes>() == 32) };
+    const { assert!(mem::offset_of!(Attributes, stamp) == 28) };
+    // SAFETY: both forms end with the stamp.
+    unsafe { block.cast::<AtomicU32>().sub(1) }
+}
+
+/// Where the attributes of a block stand.
+///
+/// # Safety
+/// `block` is an allocation with attributes before the header.
+unsafe fn attributes_of(block: NonNull<Block>) -> NonNull<Attributes> {
+    // SAFETY: they end where the header begins.
+    unsafe { block.cast::<Attributes>().sub(1) }
 }
 
 /// Where the `External` of a block stands.

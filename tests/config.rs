@@ -243,13 +243,10 @@ fn options_of_a_later_version_are_checked_then_refused() {
     let key = "A".repeat(43);
     let keys = format!("encryption_keys=1:{key}=,2:{key}");
     for (url, option) in [
-        ("local:?max_entries=1000", "max_entries"),
-        ("local:?max_bytes=64MiB", "max_bytes"),
-        ("hybrid+redis://h?l1.max_bytes=64MiB", "l1.max_bytes"),
-        ("local:?ttl_jitter=0.1", "ttl_jitter"),
-        ("local:?stale_ttl=1m", "stale_ttl"),
-        ("local:?refresh_ahead=0.8", "refresh_ahead"),
-        ("local:?negative_ttl=5s", "negative_ttl"),
+        ("redis://h?ttl_jitter=0.1", "ttl_jitter"),
+        ("hybrid+redis://h?stale_ttl=1m", "stale_ttl"),
+        ("redis://h?refresh_ahead=0.8", "refresh_ahead"),
+        ("hybrid+redis://h?negative_ttl=5s", "negative_ttl"),
         ("redis://h?single_flight=process", "single_flight"),
         ("redis://h?read_from=replica", "read_from"),
         ("redis://h?compress=zstd", "compress"),
@@ -270,6 +267,9 @@ fn options_of_a_later_version_are_checked_then_refused() {
         &format!(
             "local:?{defaults}&single_flight=process&max_entries=none&max_bytes=none&policy=default"
         ),
+        "local:?ttl_jitter=0.1&stale_ttl=1m&refresh_ahead=0.8&negative_ttl=5s",
+        "local:?max_entries=1000&max_bytes=64MiB",
+        "hybrid+redis://h?l1.max_bytes=64MiB&l1.max_entries=1000",
         &format!("hybrid+redis://h?{defaults}&single_flight=fleet&l1.max_bytes=none&compress=none"),
         "hybrid+redis://h?read_from=primary&replay_limit=10000&replay_bytes=67108864&invalidation=tracking",
     ] {

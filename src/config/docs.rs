@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::schema::{Row, SCHEMA, Scope};
+use super::schema::{Here, Row, SCHEMA, Scope};
 use super::url::SCHEMES;
 
 const HEAD: &str = "\
@@ -112,7 +112,11 @@ fn table(page: &mut String, scope: Scope) {
     for row in SCHEMA.iter().filter(|row| row.scope == scope) {
         let Row { name, default, here, help, .. } = row;
         let default = if default.is_empty() { "–".into() } else { format!("`{default}`") };
-        let later = if *here { "" } else { " *later*" };
+        let later = match here {
+            Here::Everywhere => "",
+            Here::OnLocal => " *later but on Local*",
+            Here::Nowhere => " *later*",
+        };
         let _ = writeln!(page, "| `{name}` | {default} | {} | {help}{later} |", row.range());
     }
 }

@@ -18,12 +18,24 @@ pub struct CommonOptions {
     pub default_ttl: Option<Duration>,
     /// Largest value, in bytes.
     pub max_value_bytes: usize,
+    /// Largest share by which a TTL is shortened at random, 0 to 1.
+    pub ttl_jitter: f64,
+    /// How long past its TTL a value may be served where a loader or the server fails.
+    pub stale_ttl: Duration,
+    /// The share of its TTL after which a value is loaded anew.
+    pub refresh_ahead: Option<f64>,
+    /// How long it is remembered that a loader found nothing.
+    pub negative_ttl: Duration,
 }
 
 /// Options of the Local cache.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LocalOptions {
+    /// Most entries.
+    pub max_entries: Option<usize>,
+    /// Most bytes of keys, values and their bookkeeping.
+    pub max_bytes: Option<usize>,
     /// Number of shards, a power of two; `None` chooses from the processors.
     pub shards: Option<usize>,
     /// How often expired entries are freed.
@@ -194,6 +206,10 @@ impl CommonOptions {
             name: settings.text("name"),
             default_ttl: settings.span("default_ttl"),
             max_value_bytes: settings.number("max_value_bytes"),
+            ttl_jitter: settings.share("ttl_jitter").unwrap_or(0.0),
+            stale_ttl: settings.some_span("stale_ttl"),
+            refresh_ahead: settings.share("refresh_ahead"),
+            negative_ttl: settings.some_span("negative_ttl"),
         }
     }
 }
@@ -201,6 +217,8 @@ impl CommonOptions {
 impl LocalOptions {
     pub(super) fn of(settings: &Settings) -> Self {
         Self {
+            max_entries: settings.optional_number("max_entries"),
+            max_bytes: settings.optional_number("max_bytes"),
             shards: settings.optional_number("shards"),
             sweep_interval: settings.some_span("sweep_interval"),
         }

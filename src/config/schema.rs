@@ -92,11 +92,22 @@ pub struct Row {
     pub kind: Type,
     /// Its default, as it would be written; empty where there is none.
     pub default: &'static str,
-    /// Whether its feature is in this version. Otherwise other values than the default are checked
-    /// and then refused when a cache is opened.
-    pub here: bool,
+    /// Where its feature is in this version. Elsewhere other values than the default are checked and
+    /// then refused when a cache is opened.
+    pub here: Here,
     /// One line of help.
     pub help: &'static str,
+}
+
+/// On which kinds of cache an option's feature is in this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Here {
+    /// On all that have the option.
+    Everywhere,
+    /// On Local caches.
+    OnLocal,
+    /// On none yet.
+    Nowhere,
 }
 
 const MS: Duration = Duration::from_millis(1);
@@ -111,7 +122,7 @@ const fn row(
     kind: Type,
     help: &'static str,
 ) -> Row {
-    Row { name, scope, kind, default, here: true, help }
+    Row { name, scope, kind, default, here: Here::Everywhere, help }
 }
 
 const fn later(
@@ -121,7 +132,17 @@ const fn later(
     kind: Type,
     help: &'static str,
 ) -> Row {
-    Row { name, scope, kind, default, here: false, help }
+    Row { name, scope, kind, default, here: Here::Nowhere, help }
+}
+
+const fn on_local(
+    scope: Scope,
+    name: &'static str,
+    default: &'static str,
+    kind: Type,
+    help: &'static str,
+) -> Row {
+    Row { name, scope, kind, default, here: Here::OnLocal, help }
 }
 
 const fn span(min: Duration, max: Duration) -> Type {
@@ -144,17 +165,17 @@ use Type::{Bool, Choice, Keys, Path, PowerOfTwo, Secret, Share, Size, Text, Word
 pub static SCHEMA: &[Row] = &[
     row(Common, "name", "", Text(128), "Name of the cache in metrics and logs."),
     row(Common, "default_ttl", "none", span_or_none(MS, CENTURY), "TTL of values that are set without one."),
-    later(Common, "ttl_jitter", "0", Share { word: None }, "Spreads expiry: each TTL is shortened by a random share of up to this."),
+    on_local(Common, "ttl_jitter", "0", Share { word: None }, "Spreads expiry: each TTL is shortened by a random share of up to this."),
     row(Common, "max_value_bytes", "511MiB", Size { min: 1, max: VALUE_MAX as u64, none: false }, "Largest value."),
-    later(Common, "stale_ttl", "0", span(Duration::ZERO, CENTURY), "How long past its TTL a value may be served when the loader or the server fails."),
-    later(Common, "refresh_ahead", "off", Share { word: Some("off") }, "Past this share of its TTL a value is loaded anew while the present one is served."),
-    later(Common, "negative_ttl", "0", span(Duration::ZERO, CENTURY), "How long it is remembered that a loader found nothing."),
-    later(Common, "single_flight", "fleet", Choice(&["fleet", "process"]), "Whether one load per key runs in the whole fleet or in each process. On a Local cache `process`, which is its default."),
+    on_local(Common, "stale_ttl", "0", span(Duration::ZERO, CENTURY), "How long past its TTL a value may be served when the loader or the server fails."),
+    on_local(Common, "refresh_ahead", "off", Share { word: Some("off") }, "Past this share of its TTL a value is loaded anew while the present one is served."),
+    on_local(Common, "negative_ttl", "0", span(Duration::ZERO, CENTURY), "How long it is remembered that a loader found nothing."),
+    on_local(Common, "single_flight", "fleet", Choice(&["fleet", "process"]), "Whether one load per key runs in the whole fleet or in each process. On a Local cache `process`, which is its default."),
 
-    later(Local, "max_entries", "none", Type::Int { min: 1, max: MAX, word: Some("none") }, "Most entries."),
-    later(Local, "max_bytes", "none", Size { min: 1, max: MAX, none: true }, "Most memory of keys, values and their bookkeeping."),
-    later(Local, "policy", "default", Choice(&["default"]), "Which entry is evicted once a bound is reached."),
-    row(Local, "shards", "auto", PowerOfTwo { max: 4096 }, "Number of independently locked parts, at least 2 (1 is taken for 2); `auto` chooses from the processors."),
+    row(Local, "max_entries", "none", Type::Int { min: 1, max: MAX, word: Some("none") }, "Most entries."),
+    row(Local, "max_bytes", "none", Size { min: 1, max: MAX, none: true }, "Most memory of keys, values and their bookkeeping."),
+    row(Local, "policy", "default", Choice(&["default"]), "Which entry is evicted once a bound is reached."),
+    row(Local, "shards", "auto", PowerOfTwo { max: 4096 }, "Number of independently locked parts, at least 2 (1 is taken for 2); `auto` chooses from the processors. Fewer where a bound leaves too little to each."),
     row(Local, "sweep_interval", "1s", span(Duration::from_millis(10), HOUR), "How often the memory of expired entries is freed."),
 
     row(Redis, "prefix", "lc", Text(1024), "Keys are stored as `PREFIX:KEY`. Empty only on a Redis cache with `wire=raw`."),
@@ -216,7 +237,12 @@ impl Row {
     /// Whether this version can open a cache of `kind` with `given`.
     pub(super) fn supports(&self, given: &Given, kind: Kind) -> bool {
         let pubsub = self.name == "invalidation" && *given == Given::Choice("pubsub");
-        !pubsub && (self.here || self.parse(self.default_on(kind)).is_ok_and(|d| d == *given))
+        let here = match self.here {
+            Here::Everywhere => true,
+            Here::OnLocal => kind == Kind::Local,
+            Here::Nowhere => false,
+        };
+        !pubsub && (here || self.parse(self.default_on(kind)).is_ok_and(|d| d == *given))
     }
 }
 
@@ -275,7 +301,9 @@ mod tests {
 
     #[test]
     fn every_option_of_a_later_version_has_a_default_to_stay_on() {
-        for row in SCHEMA.iter().filter(|row| !row.here && row.kind != Type::Keys) {
+        for row in
+            SCHEMA.iter().filter(|row| row.here != Here::Everywhere && row.kind != Type::Keys)
+        {
             let default = row.parse(row.default).unwrap();
             assert!(row.supports(&default, Kind::Hybrid), "{}", row.name);
         }

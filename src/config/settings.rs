@@ -234,6 +234,13 @@ impl Settings {
         }
     }
 
+    pub(super) fn share(&self, name: &str) -> Option<f64> {
+        match self.value(name) {
+            Some(Given::Share(share)) => share,
+            _ => mismatch(name),
+        }
+    }
+
     pub(super) fn some_span(&self, name: &str) -> Duration {
         self.span(name).unwrap_or_else(|| mismatch(name))
     }

@@ -24,10 +24,9 @@
 //! Two keys of one stripe disturb each other only towards safety: a fill is refused, or an entry is
 //! read again.
 
-use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use foldhash::quality::RandomState;
+use crate::hash::{self, RandomState};
 
 const STRIPES: usize = 4096;
 
@@ -54,10 +53,7 @@ pub(super) struct WriteToken(u64);
 
 impl Stripes {
     pub(super) fn new() -> Self {
-        Self {
-            words: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(),
-            hasher: RandomState::default(),
-        }
+        Self { words: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(), hasher: hash::keyed() }
     }
 
     fn word(&self, key: &[u8]) -> &AtomicU64 {

@@ -9,11 +9,12 @@
 use std::time::Duration;
 
 use super::LocalCache;
+use super::lifetime::Birth;
 use crate::error::Result;
 use crate::fork;
 use crate::key::{check_key, check_value};
 use crate::ops::{BlockingCache, Ttl};
-use crate::value::{NEVER, Value};
+use crate::value::{Extra, NEVER, Value};
 
 /// An entry as a Hybrid sees it.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ impl LocalCache {
                 ms => Some(ms),
             },
         };
+        self.note_use(entry);
         Ok(Some(Stamped { value: entry.clone(), stamp: entry.stamp(), ttl_ms }))
     }
 
@@ -71,7 +73,10 @@ impl LocalCache {
         check_value(value, self.0.max_value_bytes)?;
         let inside = fork::enter();
         match self.expiry_in(ttl_ms) {
-            Some(at) => self.store(&inside, key, value, at, stamp, still_valid),
+            Some(expires_at) => {
+                let birth = Birth { expires_at, extra: Extra::Stamp(stamp) };
+                self.store(&inside, key, value, birth, still_valid)
+            }
             None => {
                 self.take(&inside, key);
                 Ok(true)
@@ -113,7 +118,7 @@ impl LocalCache {
 
     /// The TTL of values that are given none.
     pub(crate) fn default_ttl(&self) -> Option<Duration> {
-        self.0.default_ttl
+        self.0.lifetimes.default_ttl
     }
 
     /// The largest value that it takes, in bytes.

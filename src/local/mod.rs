@@ -1,20 +1,38 @@
 //! The Local cache: this process's memory, in a DashMap, with a TTL per entry.
 //!
+//! The store:
 //! - `store`: the table of blocks, its locks and their protocol
+//! - `change`, `sweep`: how a shard is changed, by a call and when times come due
 //! - `wheel`: which entries of a shard expire when
+//! - `eviction`: which entry makes room; `policy`: what it remembers; `oversize`: large entries
 //! - `sweeper`: the one background thread that frees what has expired
-//! - `operations`: what get, set and the rest mean
-//! - `l1`: what a Hybrid needs besides
+//!
+//! The cache:
 //! - `options`: how a cache is made
+//! - `lifetime`: whether an entry is there, and how long a new one is to be; `tags`: what else ends it
+//! - `operations`: what get, set and the rest mean; `atomic`, `batch`, `enumerate`: more of them;
+//!   `asynchronous`: all of them as futures
+//! - `l1`: what a Hybrid needs besides
 //!
 //! An entry is one allocation that holds key and value (`value` has the layout), so a hit is a look-up of
 //! one pointer, and pins the entry or copies it out. Nothing here waits, and nothing knows of a server.
 
+mod asynchronous;
+mod atomic;
+mod batch;
+mod change;
+mod enumerate;
+mod eviction;
 mod l1;
+mod lifetime;
 mod operations;
 mod options;
+mod oversize;
+mod policy;
 mod store;
+mod sweep;
 mod sweeper;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod wheel;
@@ -25,11 +43,11 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 pub(crate) use self::l1::Stamped;
+use self::lifetime::Lifetimes;
 pub use self::options::LocalCacheBuilder;
 use self::store::Store;
-use crate::error::Result;
+use self::tags::Tags;
 use crate::fork;
-use crate::ops::Ttl;
 use crate::stats::Counters;
 
 /// A cache in this process's memory, shared by all its threads. Cloning makes another handle to the same
@@ -51,7 +69,8 @@ pub struct LocalCache(Arc<Inner>);
 struct Inner {
     store: Store,
     counters: Counters,
-    default_ttl: Option<Duration>,
+    lifetimes: Lifetimes,
+    tags: Tags,
     max_value_bytes: usize,
     sweep_interval: Duration,
     name: Option<String>,
@@ -118,51 +137,15 @@ impl LocalCache {
         self.len() == 0
     }
 
-    /// The keys that begin with `prefix`, in no order: a snapshot shard by shard.
-    ///
-    /// Locking: one shard at a time, for reading.
-    pub fn keys(&self, prefix: &[u8]) -> Vec<Vec<u8>> {
-        let now = self.0.clock.now();
-        let mut keys = Vec::new();
-        for shard in 0..self.shard_count() {
-            // Pinned under the lock, copied outside of it.
-            let entries = self.reading_shard(shard, |shard| {
-                let wanted = shard
-                    .iter()
-                    .filter(|entry| entry.expires_at() > now && entry.key().starts_with(prefix));
-                wanted.cloned().collect::<Vec<_>>()
-            });
-            keys.extend(entries.iter().map(|entry| entry.key().to_vec()));
-        }
-        keys
-    }
-
     fn reading_shard<R>(&self, shard: usize, read: impl FnOnce(store::Reading<'_>) -> R) -> R {
         let _inside = fork::enter();
         read(self.0.store.read_shard(shard))
     }
 
-    /// Bytes of entries, tables and registrations, what the allocator adds included.
+    /// Bytes of entries, tables, registrations and queues, what the allocator adds included.
     fn bytes(&self) -> usize {
-        let fixed = size_of::<Inner>() + self.shard_count() * store::SHARD_BYTES;
         let shards = 0..self.shard_count();
-        fixed + shards.map(|shard| self.reading_shard(shard, |shard| shard.bytes())).sum::<usize>()
-    }
-
-    /// When something with this TTL expires, given that it is stored now. `None`: at once.
-    #[inline]
-    fn expiry(&self, ttl: Ttl) -> Result<Option<u64>> {
-        Ok(self.expiry_in(ttl.resolve(self.0.default_ttl)?))
-    }
-
-    #[inline]
-    fn expiry_in(&self, ttl_ms: Option<u64>) -> Option<u64> {
-        match ttl_ms {
-            None => Some(crate::value::NEVER),
-            Some(0) => None,
-            // No time is near the end of its range: a TTL has at most 100 years.
-            Some(ms) => Some(self.0.clock.now().saturating_add(ms).min(crate::value::NEVER - 1)),
-        }
+        shards.map(|shard| self.reading_shard(shard, |shard| shard.bytes())).sum()
     }
 }
 

@@ -1,20 +1,22 @@
-//! What the operations of a Local cache mean: limits, expiry, counting. The futures are those of the
-//! blocking calls, ready at their first poll.
+//! What the operations of a Local cache mean: limits, counting, and the frequent ones themselves. Others
+//! are in `atomic`, `batch` and `enumerate`; whether an entry is there is judged in `lifetime`.
 //!
 //! Locking: each operation locks one shard at a time, for reading where it changes nothing.
 
 use std::mem::MaybeUninit;
-use std::time::Duration;
+use std::ops::ControlFlow;
 
 use super::LocalCache;
-use super::store::{Change, Overwrite};
-use super::sweeper;
+use super::change::{Change, Overwrite, Removed};
+use super::lifetime::Birth;
+use super::store::{KeyHash, Writing};
+use super::{eviction, sweeper, tags};
 use crate::error::Result;
 use crate::fork::{self, Inside};
 use crate::key::{check_key, check_value};
-use crate::ops::{BlockingCache, BoxFuture, ByteCache, Kind, Remaining, Ttl};
+use crate::ops::{BlockingCache, Found, GetOptions, Kind, Remaining, SetOptions, Swap, Tier, Ttl};
 use crate::stats::{CacheStats, Counter};
-use crate::value::{Entry, NEVER, Value};
+use crate::value::{Entry, Extra, NEVER, Value};
 
 /// Values of at most this many bytes are copied under the shard's lock, larger ones are pinned first.
 pub(super) const SMALL: usize = 1024;
@@ -23,19 +25,8 @@ pub(super) const SMALL: usize = 1024;
 pub(super) const SWEEP_PORTION: usize = 512;
 
 impl LocalCache {
-    /// Whether an entry is still there at this time. The clock is asked only where it matters.
     #[inline]
-    pub(super) fn lives(&self, entry: &Value) -> bool {
-        self.is_ahead(entry.expires_at())
-    }
-
-    #[inline]
-    fn is_ahead(&self, at: u64) -> bool {
-        at == NEVER || at > self.0.clock.now()
-    }
-
-    #[inline]
-    fn count(&self, inside: &Inside, counter: Counter) {
+    pub(super) fn tally(&self, inside: &Inside, counter: Counter) {
         self.0.counters.count_inside(inside, counter);
     }
 
@@ -49,52 +40,86 @@ impl LocalCache {
     }
 
     /// Stores a value, if `valid` agrees under the shard's lock just before. False if it did not.
-    /// `expires_at` as [`LocalCache::expiry`] gives it.
     #[inline]
     pub(super) fn store(
         &self,
         inside: &Inside,
         key: &[u8],
         value: &[u8],
-        expires_at: u64,
-        stamp: u32,
+        birth: Birth,
         valid: impl FnOnce() -> bool,
     ) -> Result<bool> {
         let store = &self.0.store;
+        let Birth { expires_at, extra } = birth;
         let now = if expires_at == NEVER { 0 } else { self.0.clock.now() };
         let hash = store.hash(key);
-        let mut stored = true;
-        let done = if value.len() <= SMALL {
-            let change = Change { value, expires_at, stamp, now };
-            store.write(hash).overwrite(hash, key, &change, valid)?
-        } else {
-            Overwrite::Impossible(valid)
+        let stamp = match &extra {
+            Extra::None => Some(None),
+            Extra::Stamp(stamp) => Some(Some(*stamp)),
+            Extra::Attributes { .. } => None,
         };
-        let old_expiry = match done {
+        let mut removed = Removed::default();
+        let done = match stamp {
+            Some(stamp) if value.len() <= SMALL => {
+                let change = Change { value, expires_at, stamp, now };
+                store.write(hash).overwrite(hash, key, &change, valid, &mut removed)?
+            }
+            _ => Overwrite::Impossible(valid),
+        };
+        match done {
             Overwrite::Refused => return Ok(false),
-            Overwrite::Done { old_expiry } => old_expiry,
-            Overwrite::Impossible(valid) => {
-                let new = Value::entry(Entry { hash, key, value, expires_at, stamp })?;
-                let mut shard = store.write(hash);
-                if valid() {
-                    let old = shard.put(new, now)?;
-                    drop(shard);
-                    old.map_or(NEVER, |old| old.expires_at())
-                } else {
-                    // Unlocks before the new block is freed.
-                    drop(shard);
-                    stored = false;
-                    NEVER
+            Overwrite::Done { old_expiry } => {
+                if !self.is_ahead(old_expiry) {
+                    self.tally(inside, Counter::Expirations);
+                }
+                if !removed.is_empty() {
+                    self.note_removed(inside, &removed);
                 }
             }
-        };
-        if !self.is_ahead(old_expiry) {
-            self.count(inside, Counter::Expirations);
+            Overwrite::Impossible(valid) => {
+                let hash_in_shard = hash.in_shard();
+                let new =
+                    Value::entry(Entry { hash: hash_in_shard, key, value, expires_at, extra })?;
+                if !self.put_if(inside, hash, new, now, |_| valid())? {
+                    return Ok(false);
+                }
+            }
         }
         if expires_at != NEVER {
             sweeper::watch(&self.0);
         }
-        Ok(stored)
+        Ok(true)
+    }
+
+    /// Puts a new entry where `decide` agrees, which is shown its shard under the write lock. `now` as
+    /// for `Store::put_if`.
+    pub(super) fn put_if(
+        &self,
+        inside: &Inside,
+        hash: KeyHash,
+        new: Value,
+        now: u64,
+        decide: impl FnOnce(&Writing<'_>) -> bool,
+    ) -> Result<bool> {
+        let mut removed = Removed::default();
+        let put = self.0.store.put_if(hash, new, now, decide, &mut removed);
+        if !removed.is_empty() {
+            self.note_removed(inside, &removed);
+        }
+        let Some(old) = put? else { return Ok(false) };
+        if old.is_some_and(|old| !self.is_ahead(old.expires_at())) {
+            self.tally(inside, Counter::Expirations);
+        }
+        Ok(true)
+    }
+
+    /// Counts entries that a bound pushed out, those that had expired as such.
+    #[cold]
+    pub(super) fn note_removed(&self, inside: &Inside, removed: &Removed) {
+        for entry in removed.iter() {
+            let evicted = self.is_ahead(entry.expires_at());
+            self.tally(inside, if evicted { Counter::Evictions } else { Counter::Expirations });
+        }
     }
 
     /// Takes an entry out; true if it was there. Counts one that had expired, as an expiration.
@@ -104,15 +129,15 @@ impl LocalCache {
         let Some(old) = old else { return false };
         let lived = self.lives(&old);
         if !lived {
-            self.count(inside, Counter::Expirations);
+            self.tally(inside, Counter::Expirations);
         }
         lived
     }
 
-    fn delete_checked(&self, inside: &Inside, key: &[u8]) -> bool {
+    pub(super) fn delete_checked(&self, inside: &Inside, key: &[u8]) -> bool {
         let lived = self.take(inside, key);
         if lived {
-            self.count(inside, Counter::Deletes);
+            self.tally(inside, Counter::Deletes);
         }
         lived
     }
@@ -136,7 +161,7 @@ impl LocalCache {
         // A portion of the present tick would find its first entries again and again.
         let most = if present { usize::MAX } else { SWEEP_PORTION };
         let swept = store.write_shard(shard).sweep(now, present, most);
-        self.0.counters.add_inside(&inside, Counter::Expirations, swept.expired.len() as u64);
+        self.note_removed(&inside, &swept.removed);
         drop(inside);
         swept.more
     }
@@ -150,9 +175,10 @@ impl LocalCache {
         check_key(key)?;
         let hash = self.0.store.hash(key);
         let shard = self.0.store.read(hash);
-        let found = shard.find(hash, key).filter(|entry| self.lives(entry)).cloned();
+        let found = shard.find(hash, key).filter(|entry| self.lives(entry));
+        let found = found.inspect(|entry| self.note_use(entry)).cloned();
         drop(shard);
-        self.count(inside, if found.is_some() { Counter::Hits } else { Counter::Misses });
+        self.tally(inside, if found.is_some() { Counter::Hits } else { Counter::Misses });
         Ok(found)
     }
 
@@ -169,9 +195,10 @@ impl LocalCache {
         let shard = self.0.store.read(hash);
         let Some(entry) = shard.find(hash, key).filter(|entry| self.lives(entry)) else {
             drop(shard);
-            self.count(inside, Counter::Misses);
+            self.tally(inside, Counter::Misses);
             return Ok(None);
         };
+        self.note_use(entry);
         let result = if entry.len() <= SMALL {
             let result = read(entry);
             drop(shard);
@@ -181,7 +208,7 @@ impl LocalCache {
             drop(shard);
             read(&pin)
         };
-        self.count(inside, Counter::Hits);
+        self.tally(inside, Counter::Hits);
         Ok(Some(result))
     }
 
@@ -207,16 +234,24 @@ impl LocalCache {
     ) -> Result<()> {
         check_key(key)?;
         check_value(value, self.0.max_value_bytes)?;
-        match self.expiry(ttl)? {
-            Some(at) => {
-                self.store(inside, key, value, at, 0, || true)?;
-                self.count(inside, Counter::Sets);
+        match self.birth(ttl)? {
+            Some(birth) => {
+                self.store(inside, key, value, birth, || true)?;
+                self.tally(inside, Counter::Sets);
             }
             None => {
                 self.delete_checked(inside, key);
             }
         }
         Ok(())
+    }
+
+    /// Tells the eviction policy of a hit.
+    #[inline(always)]
+    pub(super) fn note_use(&self, entry: &Value) {
+        if self.0.store.is_bounded() {
+            eviction::note_use(entry);
+        }
     }
 }
 
@@ -260,41 +295,24 @@ impl BlockingCache for LocalCache {
     }
 
     fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
-        keys.iter().try_for_each(|key| check_key(key))?;
-        keys.iter().map(|key| BlockingCache::get(self, key)).collect()
+        self.read_many(keys)
     }
 
     fn set_many(&self, items: &[(&[u8], &[u8])], ttl: Ttl) -> Result<()> {
-        self.expiry(ttl)?;
-        for (key, value) in items {
-            check_key(key)?;
-            check_value(value, self.0.max_value_bytes)?;
-        }
-        items.iter().try_for_each(|(key, value)| BlockingCache::set(self, key, value, ttl))
+        self.write_many(items, ttl)
     }
 
     fn delete_many(&self, keys: &[&[u8]]) -> Result<u64> {
-        keys.iter().try_for_each(|key| check_key(key))?;
-        let mut deleted = 0;
-        for key in keys {
-            deleted += u64::from(BlockingCache::delete(self, key)?);
-        }
-        Ok(deleted)
+        self.remove_many(keys)
     }
 
     fn ttl(&self, key: &[u8]) -> Result<Option<Remaining>> {
         check_key(key)?;
         let _inside = fork::enter();
         let hash = self.0.store.hash(key);
-        let at = self.0.store.read(hash).find(hash, key).map(Value::expires_at);
-        Ok(match at {
-            None => None,
-            Some(NEVER) => Some(Remaining::Forever),
-            Some(at) => match at.saturating_sub(self.0.clock.now()) {
-                0 => None,
-                ms => Some(Remaining::For(Duration::from_millis(ms))),
-            },
-        })
+        let shard = self.0.store.read(hash);
+        let found = shard.find(hash, key).filter(|entry| self.lives(entry));
+        Ok(found.and_then(|entry| self.remaining(entry)))
     }
 
     fn expire(&self, key: &[u8], ttl: Ttl) -> Result<bool> {
@@ -307,11 +325,13 @@ impl BlockingCache for LocalCache {
         let now = self.0.clock.now();
         let hash = self.0.store.hash(key);
         let mut shard = self.0.store.write(hash);
-        if shard.find(hash, key).is_none_or(|entry| entry.expires_at() <= now) {
+        if !shard.find(hash, key).is_some_and(|entry| self.lives(entry)) {
             return Ok(false);
         }
-        shard.set_expiry(hash, key, at, now)?;
+        let mut removed = Removed::default();
+        shard.set_expiry(hash, key, at, now, &mut removed)?;
         drop(shard);
+        self.note_removed(&inside, &removed);
         if at != NEVER {
             sweeper::watch(&self.0);
         }
@@ -332,7 +352,10 @@ impl BlockingCache for LocalCache {
             misses: counted(Counter::Misses),
             sets: counted(Counter::Sets),
             deletes: counted(Counter::Deletes),
+            evictions: counted(Counter::Evictions),
             expirations: counted(Counter::Expirations),
+            coalesced: counted(Counter::Coalesced),
+            stale_served: counted(Counter::StaleServed),
             ..CacheStats::default()
         }
         .rated())
@@ -341,74 +364,63 @@ impl BlockingCache for LocalCache {
     fn ping(&self) -> Result<()> {
         Ok(())
     }
-}
 
-impl ByteCache for LocalCache {
-    fn kind(&self) -> Kind {
-        Kind::Local
+    fn get_ex(&self, key: &[u8], _options: GetOptions) -> Result<Option<Found>> {
+        let found = BlockingCache::get(self, key)?;
+        Ok(found.and_then(|value| {
+            let remaining = self.remaining(&value)?;
+            Some(Found::fresh(value, remaining, Tier::L1))
+        }))
     }
 
-    fn get_bytes<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Value>>> {
-        Box::pin(async move { BlockingCache::get(self, key) })
+    fn set_ex(&self, key: &[u8], value: &[u8], options: &SetOptions) -> Result<()> {
+        check_key(key)?;
+        check_value(value, self.0.max_value_bytes)?;
+        let inside = fork::enter();
+        match self.birth_of(&inside, options)? {
+            Some(birth) => {
+                self.store(&inside, key, value, birth, || true)?;
+                self.tally(&inside, Counter::Sets);
+            }
+            None => {
+                self.delete_checked(&inside, key);
+            }
+        }
+        Ok(())
     }
 
-    fn set_bytes<'a>(
-        &'a self,
-        key: &'a [u8],
-        value: &'a [u8],
-        ttl: Ttl,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move { BlockingCache::set(self, key, value, ttl) })
+    fn add(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
+        self.put_where(key, value, ttl, false)
     }
 
-    fn delete_bytes<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async move { BlockingCache::delete(self, key) })
+    fn replace(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
+        self.put_where(key, value, ttl, true)
     }
 
-    fn exists_bytes<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async move { BlockingCache::exists(self, key) })
+    fn compare_and_set(&self, key: &[u8], expected: &[u8], value: &[u8], ttl: Ttl) -> Result<Swap> {
+        self.swap(key, expected, value, ttl)
     }
 
-    fn clear_bytes(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move { BlockingCache::clear(self) })
+    fn incr(&self, key: &[u8], delta: i64, ttl: Ttl) -> Result<i64> {
+        self.add_number(key, delta, ttl)
     }
 
-    fn get_many_bytes<'a>(
-        &'a self,
-        keys: &'a [&'a [u8]],
-    ) -> BoxFuture<'a, Result<Vec<Option<Value>>>> {
-        Box::pin(async move { BlockingCache::get_many(self, keys) })
+    fn delete_prefix(&self, prefix: &[u8]) -> Result<u64> {
+        Ok(self.remove_prefix(prefix))
     }
 
-    fn set_many_bytes<'a>(
-        &'a self,
-        items: &'a [(&'a [u8], &'a [u8])],
-        ttl: Ttl,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move { BlockingCache::set_many(self, items, ttl) })
+    fn for_each_key(
+        &self,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.visit_keys(prefix, visit);
+        Ok(())
     }
 
-    fn delete_many_bytes<'a>(&'a self, keys: &'a [&'a [u8]]) -> BoxFuture<'a, Result<u64>> {
-        Box::pin(async move { BlockingCache::delete_many(self, keys) })
-    }
-
-    fn ttl_bytes<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Remaining>>> {
-        Box::pin(async move { BlockingCache::ttl(self, key) })
-    }
-
-    fn expire_bytes<'a>(&'a self, key: &'a [u8], ttl: Ttl) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async move { BlockingCache::expire(self, key, ttl) })
-    }
-
-    fn count_bytes(&self) -> BoxFuture<'_, Result<u64>> {
-        Box::pin(async move { BlockingCache::count(self) })
-    }
-
-    fn stats_bytes(&self) -> BoxFuture<'_, Result<CacheStats>> {
-        Box::pin(async move { BlockingCache::stats(self) })
-    }
-
-    fn ping_bytes(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move { BlockingCache::ping(self) })
+    fn invalidate_tag(&self, tag: &[u8]) -> Result<()> {
+        tags::check_one(tag)?;
+        self.0.tags.invalidate(&fork::enter(), tag);
+        Ok(())
     }
 }

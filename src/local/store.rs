@@ -1,5 +1,24 @@
 //! The table of a Local cache: a DashMap whose shards hold pointers to blocks (`value`), and beside
-//! each shard the registrations of expiry (`wheel`). What an operation means is said in `operations`.
+//! each shard the registrations of expiry (`wheel`) and the queues of the eviction policy (`policy`).
+//! How a shard is changed is in `change`, what is evicted in `eviction`, what an operation means in
+//! `operations`.
+//!
+//! ```text
+//! shard:  lock | table of (tag, pointer) ──▶ block: refs, lengths, hash, policy byte, expiry, key, value
+//!              | Side: wheel  (hashes by tick of expiry)
+//!              |       queues (hashes by turn), ghosts (hashes that were evicted)
+//! ```
+//! Only the table points to blocks. Wheel and queues name them by hash, four bytes each, and are looked
+//! up when an entry's time or turn has come; what they name may be gone by then.
+//!
+//! # Memory per entry
+//! | part | bytes |
+//! |---|---|
+//! | block | `24 + key + value + 8`, rounded up to 16 |
+//! | table | 9 per bucket, at a load of 7/16 to 7/8: 10.3 to 20.6 |
+//! | expiry, where there is a TTL | 4 to 5 |
+//! | queue, where there is a bound | 4 to 4.5, and 4 to 0.01 for the mark in main, by size |
+//! | ghost, once something was evicted | 4 |
 //!
 //! # Protocol
 //! - A look-up takes the shard's read lock, and either copies a small value out or pins the block.
@@ -10,31 +29,44 @@
 //! # Invariants
 //! - A block is in the shard that its hash names, at most one per key.
 //! - `Side` is touched under its shard's lock only: changed under the write lock, read under either.
-//! - An entry with an expiry has a registration under its `tick`, which is not after the tick of the
-//!   expiry. (But one that found no memory to be registered again is left without: it is absent when it
-//!   expires all the same, and freed when it is overwritten.)
+//! - For each entry with an expiry the wheel has a registration in time (see there).
+//! - With a bound, each entry is in the queue that its policy byte names, at the place that it notes;
+//!   and at no time are there more entries or bytes in a shard than its share, but for the insertion
+//!   that is under way.
 //! - A block gets another holder only under its shard's lock or from a holder outside of the table. So
 //!   under the write lock, a block whose only holder is the table stays so.
 
 use std::cell::UnsafeCell;
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::mem;
-use std::sync::OnceLock;
+use std::ops::Deref;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 
 use dashmap::{DashMap, RwLockReadGuard, RwLockWriteGuard, SharedValue};
-use foldhash::SharedSeed;
-use foldhash::quality::SeedableRandomState;
 use hashbrown::raw::RawTable;
 
+use super::eviction;
+use super::policy::{Ghosts, Queue};
 use super::wheel::Wheel;
-use crate::error::{Error, ErrorKind, Result};
-use crate::value::{NEVER, Value};
+use crate::hash::{self, RandomState};
+use crate::value::Value;
+
+/// Most shards.
+pub(super) const SHARDS_MAX: usize = 1 << 16;
 
 /// What a shard holds; the unit is DashMap's value.
-type Table = RawTable<(Slot, SharedValue<()>)>;
+pub(super) type Table = RawTable<(Slot, SharedValue<()>)>;
 
 /// A block in a table. Equal where the keys are, as a DashMap wants it.
-struct Slot(Value);
+pub(super) struct Slot(pub(super) Value);
+
+impl Deref for Slot {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        &self.0
+    }
+}
 
 impl PartialEq for Slot {
     fn eq(&self, other: &Self) -> bool {
@@ -51,21 +83,89 @@ impl Hash for Slot {
 }
 
 /// What belongs to a shard besides its table.
-struct Side {
-    wheel: Wheel,
+pub(super) struct Side {
+    pub(super) wheel: Wheel,
     /// Sum of the footprints of the blocks.
-    bytes: usize,
+    pub(super) bytes: usize,
+    pub(super) bound: Option<Box<Bound>>,
 }
 
-/// Bytes of an empty shard.
-pub(super) const SHARD_BYTES: usize = 128 + size_of::<Side>();
+/// What a shard with a bound has besides.
+pub(super) struct Bound {
+    /// This shard's share of the most entries; `usize::MAX` for no such bound.
+    pub(super) entries: usize,
+    /// This shard's share of the most bytes; `usize::MAX` for no such bound.
+    pub(super) bytes: usize,
+    pub(super) small: Queue,
+    pub(super) main: Queue,
+    pub(super) ghosts: Ghosts,
+    /// Evictions from small until main is aged, and whether that took an entry out.
+    pub(super) until_ageing: u8,
+    pub(super) aged: bool,
+    /// Bytes that it may hold beyond its share, see `oversize`.
+    pub(super) allowance: usize,
+}
+
+/// How much a cache may hold.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bounds {
+    pub(super) entries: Option<usize>,
+    /// Of the blocks, tables, queues and registrations.
+    pub(super) bytes: Option<usize>,
+}
+
+/// What the shards of a bounded cache share.
+pub(super) struct Shared {
+    pub(super) bounds: Bounds,
+    /// The small queues' share of the capacity, an `f32`'s bits. Changed seldom, and an update may be
+    /// lost to another.
+    pub(super) small_share: AtomicU32,
+    pub(super) shards: usize,
+    /// Entries from this footprint on go the way of `oversize`.
+    pub(super) oversize: usize,
+    /// Sum of the shards' allowances.
+    pub(super) borrowed: AtomicUsize,
+    /// Held during a grant.
+    pub(super) granting: Mutex<()>,
+}
+
+impl Bounds {
+    pub(super) fn any(&self) -> bool {
+        self.entries.is_some() || self.bytes.is_some()
+    }
+
+    /// The part of the shard of this number.
+    fn part(&self, shard: usize, shards: usize) -> Option<Box<Bound>> {
+        let part = |of: Option<usize>| {
+            of.map_or(usize::MAX, |all| all / shards + usize::from(shard < all % shards))
+        };
+        let (entries, bytes) = (part(self.entries), part(self.bytes));
+        self.any().then(|| {
+            // Of entries that are bounded by their bytes alone the number is not known yet; they are
+            // taken for small ones.
+            let capacity = entries.min(bytes / 256);
+            Box::new(Bound {
+                entries,
+                bytes,
+                small: Queue::new(capacity),
+                main: Queue::new(capacity),
+                ghosts: Ghosts::new(),
+                until_ageing: eviction::AGEING,
+                aged: false,
+                allowance: 0,
+            })
+        })
+    }
+}
 
 /// On a cache line of its own: every operation looks at all of it.
 #[repr(C, align(64))]
 pub(super) struct Store {
-    map: DashMap<Slot, (), SeedableRandomState>,
+    map: DashMap<Slot, (), RandomState>,
     /// One per shard, guarded by the shard's lock.
     sides: Box<[UnsafeCell<Side>]>,
+    pub(super) shared: Shared,
+    bounded: bool,
 }
 
 // SAFETY: the cells are touched under the locks of their shards only, and hold plain data.
@@ -73,34 +173,69 @@ unsafe impl Sync for Store {}
 
 /// A shard under its read lock.
 pub(super) struct Reading<'a> {
-    table: RwLockReadGuard<'a, Table>,
-    side: &'a Side,
+    pub(super) table: RwLockReadGuard<'a, Table>,
+    pub(super) side: &'a Side,
 }
 
 /// A shard under its write lock.
 pub(super) struct Writing<'a> {
-    table: RwLockWriteGuard<'a, Table>,
-    side: &'a mut Side,
+    pub(super) table: RwLockWriteGuard<'a, Table>,
+    pub(super) side: &'a mut Side,
+    pub(super) shared: &'a Shared,
 }
 
-/// What a sweep through one shard found.
-#[derive(Default)]
-pub(super) struct Swept {
-    /// The expired entries, to be dropped outside of the lock.
-    pub(super) expired: Vec<Value>,
-    /// There is more to do.
-    pub(super) more: bool,
+/// A key's hash: 64 bits to begin with, of which the table of a shard needs the lower half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KeyHash(u64);
+
+impl KeyHash {
+    /// The half that tells entries of one shard apart.
+    #[inline]
+    pub(super) fn in_shard(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// The hash in a shard as a table wants it, which takes the place of a bucket from the low bits and a tag
+/// from the high ones.
+#[inline]
+pub(super) fn spread(hash: u32) -> u64 {
+    u64::from(hash) | u64::from(hash >> 25) << 57
 }
 
 impl Store {
-    /// `shards` is rounded up to a power of two of at least 2.
-    pub(super) fn new(shards: usize, tick_ms: u64, now: u64) -> Self {
-        let shards = shards.clamp(2, 1 << 16).next_power_of_two();
-        let side = || UnsafeCell::new(Side { wheel: Wheel::new(tick_ms, now), bytes: 0 });
-        Self {
-            map: DashMap::with_capacity_and_hasher_and_shard_amount(0, hasher(), shards),
-            sides: (0..shards).map(|_| side()).collect(),
-        }
+    /// `shards` is rounded up to a power of two.
+    pub(super) fn new(shards: usize, tick_ms: u64, now: u64, bounds: Bounds) -> Self {
+        let shards = shards.clamp(1, SHARDS_MAX).next_power_of_two();
+        let side = |shard| {
+            let bound = bounds.part(shard, shards);
+            UnsafeCell::new(Side { wheel: Wheel::new(tick_ms, now), bytes: 0, bound })
+        };
+        // A DashMap has two shards at least; a single one leaves the other empty.
+        let map =
+            DashMap::with_capacity_and_hasher_and_shard_amount(0, hash::keyed(), shards.max(2));
+        let small_share = AtomicU32::new(eviction::SMALL_SHARE_MIN.to_bits());
+        let shared = Shared {
+            bounds,
+            small_share,
+            shards,
+            oversize: bounds.bytes.map_or(usize::MAX, |all| all / shards / 2),
+            borrowed: AtomicUsize::new(0),
+            granting: Mutex::new(()),
+        };
+        let sides = (0..shards).map(side).collect();
+        Self { map, sides, shared, bounded: bounds.any() }
+    }
+
+    /// Whether there is a bound, so that hits are to be noted.
+    #[inline]
+    pub(super) fn is_bounded(&self) -> bool {
+        self.bounded
+    }
+
+    /// The bounds of all shards together.
+    pub(super) fn bounds(&self) -> Bounds {
+        self.shared.bounds
     }
 
     pub(super) fn shard_count(&self) -> usize {
@@ -109,27 +244,28 @@ impl Store {
 
     /// The keyed hash of `key`.
     #[inline]
-    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+    pub(super) fn hash(&self, key: &[u8]) -> KeyHash {
         let mut hasher = self.map.hasher().build_hasher();
         hasher.write(key);
-        hasher.finish()
+        KeyHash(hasher.finish())
     }
 
+    /// Bits that neither half of the hash in a table has.
     #[inline]
-    fn shard_of(&self, hash: u64) -> usize {
-        self.map.determine_shard(hash as usize)
+    pub(super) fn shard_of(&self, hash: KeyHash) -> usize {
+        (hash.0 >> 40) as usize & (self.sides.len() - 1)
     }
 
     /// Locks the shard of `hash` for reading.
     #[inline]
-    pub(super) fn read(&self, hash: u64) -> Reading<'_> {
+    pub(super) fn read(&self, hash: KeyHash) -> Reading<'_> {
         // SAFETY: `shard_of` answers with the number of a shard.
         unsafe { self.read_unchecked(self.shard_of(hash)) }
     }
 
     /// Locks the shard of `hash` for writing.
     #[inline]
-    pub(super) fn write(&self, hash: u64) -> Writing<'_> {
+    pub(super) fn write(&self, hash: KeyHash) -> Writing<'_> {
         // SAFETY: `shard_of` answers with the number of a shard.
         unsafe { self.write_unchecked(self.shard_of(hash)) }
     }
@@ -167,35 +303,23 @@ impl Store {
         // to the side; it does not outlive the lock's guard.
         unsafe {
             let table = self.map.shards().get_unchecked(shard).write();
-            Writing { table, side: &mut *self.sides.get_unchecked(shard).get() }
+            let side = &mut *self.sides.get_unchecked(shard).get();
+            Writing { table, side, shared: &self.shared }
         }
     }
-}
-
-/// Keyed by the system's randomness: one seed per process, one per cache.
-fn hasher() -> SeedableRandomState {
-    static SEED: OnceLock<SharedSeed> = OnceLock::new();
-    let random = || std::hash::RandomState::new().build_hasher().finish();
-    let shared = SEED.get_or_init(|| SharedSeed::from_u64(random()));
-    SeedableRandomState::with_seed(random(), shared)
-}
-
-#[inline]
-fn rehash(slot: &(Slot, SharedValue<()>)) -> u64 {
-    slot.0.0.hash()
 }
 
 impl Reading<'_> {
     /// The entry of `key`, expired or not.
     #[inline]
-    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<&Value> {
-        self.table.get(hash, |slot| slot.0.0.has_key(key)).map(|slot| &slot.0.0)
+    pub(super) fn find(&self, hash: KeyHash, key: &[u8]) -> Option<&Value> {
+        let slot = self.table.get(spread(hash.in_shard()), |slot| slot.0.has_key(key));
+        slot.map(|slot| &slot.0.0)
     }
 
     /// All entries, expired or not.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Value> {
-        // SAFETY: the table lives and does not change as long as `self` is borrowed.
-        unsafe { self.table.iter().map(|bucket| &bucket.as_ref().0.0) }
+        entries(&self.table)
     }
 
     /// Number of entries, expired or not.
@@ -203,17 +327,15 @@ impl Reading<'_> {
         self.table.len()
     }
 
-    /// Bytes of entries, table and registrations.
+    /// Bytes of entries, table, registrations and queues.
     pub(super) fn bytes(&self) -> usize {
-        let table =
-            if self.table.buckets() > 1 { self.table.allocation_info().1.size() } else { 0 };
-        self.side.bytes + table + self.side.wheel.footprint()
+        self.side.bytes + self.side.structures(&self.table)
     }
 
     /// Whether a sweep would find something to look at: in the ticks that are over, or in the present
     /// one too.
     pub(super) fn is_due(&self, now: u64, present: bool) -> bool {
-        self.side.wheel.is_due(last_tick(&self.side.wheel, now, present))
+        self.side.wheel.is_due(self.side.wheel.last_tick(now, present))
     }
 
     /// Whether no entry of the shard is registered for expiry.
@@ -222,195 +344,32 @@ impl Reading<'_> {
     }
 }
 
-impl Writing<'_> {
-    /// The entry of `key`, expired or not.
+/// All entries of a table.
+pub(super) fn entries(table: &Table) -> impl Iterator<Item = &Value> {
+    // SAFETY: the table lives and does not change as long as it is borrowed.
+    unsafe { table.iter().map(|bucket| &bucket.as_ref().0.0) }
+}
+
+impl Side {
+    /// Bytes of what is beside the blocks.
     #[inline]
-    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<&Value> {
-        self.table.get(hash, |slot| slot.0.0.has_key(key)).map(|slot| &slot.0.0)
-    }
-
-    /// Replaces the value of `key` in place if there is an entry that allows it, and `valid` agrees.
-    #[inline]
-    pub(super) fn overwrite<V: FnOnce() -> bool>(
-        &mut self,
-        hash: u64,
-        key: &[u8],
-        new: &Change<'_>,
-        valid: V,
-    ) -> Result<Overwrite<V>> {
-        let Some((slot, _)) = self.table.get_mut(hash, |slot| slot.0.0.has_key(key)) else {
-            return Ok(Overwrite::Impossible(valid));
-        };
-        let entry = &mut slot.0;
-        if !entry.can_overwrite(new.value.len()) {
-            return Ok(Overwrite::Impossible(valid));
-        }
-        if !valid() {
-            return Ok(Overwrite::Refused);
-        }
-        let old_expiry = entry.expires_at();
-        let tick = self.side.wheel.register(entry.tick(), entry.hash(), new.expires_at, new.now)?;
-        entry.set_tick(tick);
-        // SAFETY: the shard is locked for writing, see the last invariant.
-        unsafe { entry.overwrite(new.value, new.expires_at, new.stamp) };
-        if new.expires_at != NEVER {
-            self.compact(new.now);
-        }
-        Ok(Overwrite::Done { old_expiry })
-    }
-
-    /// Puts `new` in, and returns the entry that it replaces. `now` matters only where `new` expires.
-    pub(super) fn put(&mut self, new: Value, now: u64) -> Result<Option<Value>> {
-        let (hash, at) = (new.hash(), new.expires_at());
-        let old =
-            if let Some((slot, _)) = self.table.get_mut(hash, |slot| slot.0.0.has_key(new.key())) {
-                let tick = self.side.wheel.register(slot.0.tick(), hash, at, now)?;
-                new.set_tick(tick);
-                self.side.bytes += new.footprint();
-                self.side.bytes -= slot.0.footprint();
-                Some(mem::replace(&mut slot.0, new))
-            } else {
-                self.table
-                    .try_reserve(1, rehash)
-                    .map_err(|_| Error::new(ErrorKind::NoMemory, "no memory for the table"))?;
-                let tick = self.side.wheel.register(0, hash, at, now)?;
-                new.set_tick(tick);
-                self.side.bytes += new.footprint();
-                self.table.insert(hash, (Slot(new), SharedValue::new(())), rehash);
-                None
-            };
-        if at != NEVER {
-            self.compact(now);
-        }
-        Ok(old)
-    }
-
-    /// Takes the entry of `key` out, expired or not.
-    pub(super) fn take(&mut self, hash: u64, key: &[u8]) -> Option<Value> {
-        let (slot, _) = self.table.remove_entry(hash, |slot| slot.0.0.has_key(key))?;
-        self.side.bytes -= slot.0.footprint();
-        Some(slot.0)
-    }
-
-    /// Gives the entry of `key`, which is there, another expiry.
-    pub(super) fn set_expiry(&mut self, hash: u64, key: &[u8], at: u64, now: u64) -> Result<()> {
-        if let Some((slot, _)) = self.table.get(hash, |slot| slot.0.0.has_key(key)) {
-            let tick = self.side.wheel.register(slot.0.tick(), slot.0.hash(), at, now)?;
-            slot.0.set_tick(tick);
-            slot.0.set_expires_at(at);
-            self.compact(now);
-        }
-        Ok(())
-    }
-
-    /// Takes everything out, to be dropped outside of the lock.
-    pub(super) fn take_all(&mut self, now: u64) -> impl Sized + use<> {
-        self.side.bytes = 0;
-        let wheel = self.side.wheel.renewed(now);
-        (mem::replace(&mut *self.table, RawTable::new()), mem::replace(&mut self.side.wheel, wheel))
-    }
-
-    /// Looks at up to `most` registrations of ticks that are over, and with `present` of the present
-    /// tick too, and takes out what has expired.
-    pub(super) fn sweep(&mut self, now: u64, present: bool, most: usize) -> Swept {
-        let mut swept = Swept::default();
-        let (this_tick, last) = {
-            let wheel = &self.side.wheel;
-            (wheel.tick_of(now), last_tick(wheel, now, present))
-        };
-        let mut kept = Vec::new();
-        let mut left = most;
-        while left > 0 {
-            let Some((tick, hashes)) = self.side.wheel.take_due(last, left) else { break };
-            left -= hashes.len();
-            for hash in hashes {
-                let expired = |slot: &(Slot, SharedValue<()>)| {
-                    let entry = &slot.0.0;
-                    entry.tick() == tick && entry.hash() == hash && entry.expires_at() <= now
-                };
-                // Two keys may share a hash.
-                while let Some((slot, _)) = self.table.remove_entry(hash, expired) {
-                    self.side.bytes -= slot.0.footprint();
-                    swept.expired.push(slot.0);
-                }
-                let alive = |slot: &(Slot, SharedValue<()>)| {
-                    slot.0.0.tick() == tick && slot.0.0.hash() == hash
-                };
-                if tick == this_tick {
-                    if self.table.get(hash, alive).is_some() {
-                        kept.push(hash);
-                    }
-                    continue;
-                }
-                while let Some((slot, _)) = self.table.get(hash, alive) {
-                    let at = slot.0.expires_at();
-                    slot.0.set_tick(self.side.wheel.register(0, hash, at, now).unwrap_or(0));
-                }
-            }
-        }
-        swept.more = self.side.wheel.is_due(last);
-        for hash in kept {
-            // No memory: the invariant allows it, and the tick may stay.
-            let _ = self.side.wheel.push(this_tick, hash);
-        }
-        self.compact(now);
-        swept
-    }
-
-    /// Builds the wheel anew if there are too many registrations without an entry. To be called where
-    /// one may have been added; `now` must be right.
-    #[inline]
-    fn compact(&mut self, now: u64) {
-        if self.side.wheel.is_overfull(self.table.len(), now) {
-            self.rebuild(now);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn rebuild(&mut self, now: u64) {
-        let mut wheel = self.side.wheel.renewed(now);
-        // SAFETY: the table lives and is not changed in this function.
-        let entries = || unsafe { self.table.iter().map(|bucket| &bucket.as_ref().0.0) };
-        let ticks = entries().map(|entry| wheel.register(0, entry.hash(), entry.expires_at(), now));
-        // Without memory the old wheel stays as it is.
-        if let Ok(ticks) = ticks.collect::<Result<Vec<u32>>>() {
-            entries().zip(ticks).for_each(|(entry, tick)| entry.set_tick(tick));
-            self.side.wheel = wheel;
-        }
+    pub(super) fn structures(&self, table: &Table) -> usize {
+        let own = if table.buckets() > 1 { table.allocation_info().1.size() } else { 0 };
+        own + self.wheel.footprint() + self.bound.as_deref().map_or(0, Bound::footprint)
     }
 }
 
-/// What is to be stored, and when.
-pub(super) struct Change<'a> {
-    pub(super) value: &'a [u8],
-    pub(super) expires_at: u64,
-    pub(super) stamp: u32,
-    /// Meaningless where nothing expires.
-    pub(super) now: u64,
-}
-
-/// The outcome of [`Writing::overwrite`].
-pub(super) enum Overwrite<V> {
-    /// No entry, or one that is pinned or of another size: put a new block. Gives the condition back.
-    Impossible(V),
-    /// Refused by the caller's condition.
-    Refused,
-    /// Done.
-    Done {
-        /// When the old value was to expire.
-        old_expiry: u64,
-    },
-}
-
-fn last_tick(wheel: &Wheel, now: u64, present: bool) -> u32 {
-    wheel.tick_of(now) - u32::from(!present)
+impl Bound {
+    fn footprint(&self) -> usize {
+        self.small.footprint() + self.main.footprint() + self.ghosts.footprint()
+    }
 }
 
 #[cfg(test)]
 impl Store {
     /// Checks the invariants of this file.
     pub(super) fn validate(&self) {
+        let mut allowances = 0;
         for shard in 0..self.shard_count() {
             let reading = self.read_shard(shard);
             let registered = reading.side.wheel.validate();
@@ -419,16 +378,28 @@ impl Store {
             for entry in reading.iter() {
                 let hash = self.hash(entry.key());
                 assert_eq!(self.shard_of(hash), shard);
-                assert_eq!(entry.hash(), hash & (0xff << 56 | 0xffff_ffff));
+                assert_eq!(entry.hash(), hash.in_shard());
                 assert!(keys.insert(entry.key().to_vec()), "a key is there twice");
                 bytes += entry.footprint();
-                if entry.expires_at() != NEVER {
-                    assert!(entry.tick() <= reading.side.wheel.tick_of(entry.expires_at()));
-                    assert!(registered.contains(&(entry.tick(), entry.hash())));
+                let end = entry.expires_at();
+                if end != crate::value::NEVER {
+                    let tick = reading.side.wheel.tick_of(end);
+                    let first = registered.get(&entry.hash());
+                    assert!(first.is_some_and(|at| *at <= tick), "not registered in time");
                 }
             }
             assert_eq!(keys.len(), reading.len());
             assert_eq!(bytes, reading.side.bytes);
+            if let Some(bound) = reading.side.bound.as_deref() {
+                assert!(reading.len() <= bound.entries);
+                eviction::validate(&reading.table, bound);
+                allowances += bound.allowance;
+            }
+        }
+        assert_eq!(allowances, self.shared.borrowed.load(std::sync::atomic::Ordering::Relaxed));
+        if let Some(most) = self.bounds().bytes {
+            let held = (0..self.shard_count()).map(|shard| self.read_shard(shard).bytes());
+            assert!(held.sum::<usize>() <= most);
         }
     }
 }

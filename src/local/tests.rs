@@ -9,8 +9,10 @@ use crate::config::{CommonOptions, LocalOptions};
 use crate::error::ErrorKind;
 use crate::ops::{BlockingCache, ByteCache, Kind, Remaining, Ttl};
 
+mod bounds;
 mod expiry;
 mod model;
+mod more;
 mod threads;
 
 /// A cache whose time stands still until the test moves it.
@@ -213,18 +215,18 @@ fn futures_are_ready_at_once() {
 fn bytes_follow_the_content() {
     let cache = LocalCache::new();
     let bytes = || BlockingCache::stats(&cache).unwrap().bytes;
-    let empty = bytes();
+    assert_eq!(bytes(), 0);
     for i in 0..1000_u32 {
         set(&cache, &i.to_ne_bytes(), &[1; 1000], Ttl::Never);
     }
-    let full = bytes() - empty;
+    let full = bytes();
     assert!(full > 1_040_000 && full < 1_130_000, "{full}");
     for i in 0..1000_u32 {
         set(&cache, &i.to_ne_bytes(), &[1; 10], Ttl::Never);
     }
-    assert!(bytes() - empty < 100_000);
+    assert!(bytes() < 100_000);
     cache.clear().unwrap();
-    assert_eq!(bytes(), empty);
+    assert_eq!(bytes(), 0);
 }
 
 #[test]
@@ -239,13 +241,15 @@ fn keys_that_defeat_a_weak_hash_are_spread() {
             key
         })
         .collect();
-    let mut hashes: Vec<u64> = keys.iter().map(|key| cache.0.store.hash(key)).collect();
+    let hash = |key| cache.0.store.hash(key);
+    let mut hashes: Vec<u32> = keys.iter().map(|key| hash(key).in_shard()).collect();
     hashes.sort_unstable();
     hashes.dedup();
     let mut different = keys.clone();
     different.sort_unstable();
     different.dedup();
-    assert_eq!(hashes.len(), different.len());
+    // Of 100,000 random numbers of 32 bits about one pair is equal.
+    assert!(hashes.len() + 10 > different.len(), "{} of {}", hashes.len(), different.len());
     for key in &keys {
         set(&cache, key, b"", Ttl::Never);
     }
@@ -253,7 +257,7 @@ fn keys_that_defeat_a_weak_hash_are_spread() {
     assert!(largest.unwrap() < different.len() / 64 * 5 / 4);
     // Another cache has another key.
     let other = LocalCache::new();
-    assert!(keys.iter().all(|key| cache.0.store.hash(key) != other.0.store.hash(key)));
+    assert!(keys.iter().all(|key| hash(key) != other.0.store.hash(key)));
 }
 
 #[test]

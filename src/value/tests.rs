@@ -3,7 +3,8 @@
 use super::*;
 
 fn entry(key: &[u8], value: &[u8]) -> Value {
-    Value::entry(Entry { hash: u64::MAX - 7, key, value, expires_at: 5, stamp: 9 }).unwrap()
+    let extra = Extra::Stamp(9);
+    Value::entry(Entry { hash: u32::MAX - 7, key, value, expires_at: 5, extra }).unwrap()
 }
 
 #[test]
@@ -34,11 +35,15 @@ fn keys_of_every_length() {
             assert!(!value.has_key(&other), "{place} of {len}");
         }
         assert_eq!(&*value, b"value");
-        assert_eq!(value.hash(), 0xff << 56 | (u64::from(u32::MAX) - 7));
-        assert_eq!((value.expires_at(), value.stamp(), value.tick()), (5, 9, 0));
+        value.set_place(u16::MAX);
+        assert_eq!((value.hash(), value.expires_at(), value.stamp()), (u32::MAX - 7, 5, 9));
+        value.set_expires_at(NEVER);
+        assert_eq!((value.place(), value.expires_at()), (u16::MAX, NEVER));
+        value.set_place(0);
+        assert_eq!((value.place(), value.expires_at()), (0, NEVER));
     }
     let long = vec![0; KEY_MAX + 1];
-    let entry = Entry { hash: 0, key: &long, value: b"", expires_at: NEVER, stamp: 0 };
+    let entry = Entry { hash: 0, key: &long, value: b"", expires_at: NEVER, extra: Extra::None };
     assert_eq!(Value::entry(entry).unwrap_err().kind(), ErrorKind::TooBig);
 }
 
@@ -76,18 +81,43 @@ fn holders_in_many_threads() {
 fn overwrites_only_alone_and_in_the_same_size() {
     let mut value = entry(b"key", b"0123456789");
     for fitting in [&b"abcdefghij"[..], b"abcdefghijk"] {
-        assert!(value.can_overwrite(fitting.len()));
+        assert!(value.can_overwrite(fitting.len(), true));
+        assert!(!value.can_overwrite(fitting.len(), false), "there is room for a stamp");
         // SAFETY: no other thread knows the block.
-        unsafe { value.overwrite(fitting, 7, 1) };
+        unsafe { value.overwrite(fitting, 7, Some(1)) };
         assert_eq!((&*value, value.key()), (fitting, &b"key"[..]));
         assert_eq!((value.expires_at(), value.stamp()), (7, 1));
     }
-    assert!(!value.can_overwrite(100));
+    assert!(!value.can_overwrite(100, true));
     let pin = value.clone();
-    assert!(!value.can_overwrite(11));
+    assert!(!value.can_overwrite(11, true));
     drop(pin);
-    assert!(value.can_overwrite(11));
-    assert!(!Value::from_vec(b"0123456789".to_vec(), 0).unwrap().can_overwrite(10));
+    assert!(value.can_overwrite(11, true));
+    assert!(!Value::from_vec(b"0123456789".to_vec(), 0).unwrap().can_overwrite(10, false));
+}
+
+#[test]
+fn attributes_stand_before_the_header_and_are_freed_with_it() {
+    use std::sync::Arc;
+    let tag = Arc::new(Tag { name: b"t".as_slice().into(), version: AtomicU64::new(3) });
+    for (tags, negative) in [(1, false), (3, true), (0, false)] {
+        let marks = vec![TagMark { tag: tag.clone(), version: 3 }; tags];
+        let attributes = Attributes::new(10, 5, marks);
+        let extra = Extra::Attributes { attributes, negative };
+        let new = Entry { hash: 1, key: b"key", value: b"value", expires_at: 20, extra };
+        let value = Value::entry(new).unwrap();
+        assert!(!value.is_plain() && value.is_negative() == negative);
+        assert!(!value.can_overwrite(5, false) && !value.can_overwrite(5, true));
+        assert_eq!((value.key(), &*value, value.stamp()), (&b"key"[..], &b"value"[..], 0));
+        let attributes = value.attributes().unwrap();
+        assert_eq!((attributes.fresh_until(), attributes.refresh_at()), (10, 5));
+        assert_eq!(attributes.tags().len(), tags);
+        assert!(attributes.tags().iter().all(TagMark::holds));
+        assert_eq!(Arc::strong_count(&tag), 1 + tags);
+        assert!(value.footprint() > 32 + 24 + 8 + tags * size_of::<TagMark>());
+        drop(value);
+        assert_eq!(Arc::strong_count(&tag), 1);
+    }
 }
 
 #[test]

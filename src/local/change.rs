@@ -1,0 +1,213 @@
+//! How a shard is changed under its write lock: entries put in, overwritten, taken out, given another
+//! expiry. Where there is a bound, each change keeps the queues of `eviction` true.
+//!
+//! Nothing is freed here: what leaves the table is handed out in [`Removed`], to be dropped after the
+//! lock.
+
+use std::mem;
+
+use dashmap::SharedValue;
+use hashbrown::raw::RawTable;
+
+use super::policy::{Ghosts, Queue};
+use super::store::{KeyHash, Slot, Writing, spread};
+use crate::error::{Error, ErrorKind, Result};
+use crate::value::{NEVER, Value};
+
+/// What is to be stored in place, and when.
+pub(super) struct Change<'a> {
+    pub(super) value: &'a [u8],
+    pub(super) expires_at: u64,
+    /// A Hybrid's epoch, where it is one.
+    pub(super) stamp: Option<u32>,
+    /// Meaningless where nothing expires.
+    pub(super) now: u64,
+}
+
+/// The outcome of [`Writing::overwrite`].
+pub(super) enum Overwrite<V> {
+    /// No entry, or one that is pinned or of another size: put a new block. Gives the condition back.
+    Impossible(V),
+    /// Refused by the caller's condition.
+    Refused,
+    /// Done.
+    Done {
+        /// When the old value was to expire.
+        old_expiry: u64,
+    },
+}
+
+/// Entries that a bound or their time pushed out, to be dropped outside of the lock. Mostly one at most.
+#[derive(Default)]
+pub(super) struct Removed {
+    first: Option<Value>,
+    more: Vec<Value>,
+}
+
+impl Removed {
+    pub(super) fn push(&mut self, entry: Value) {
+        if self.first.is_none() {
+            self.first = Some(entry);
+        } else {
+            self.more.push(entry);
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Value> {
+        self.first.iter().chain(&self.more)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+}
+
+impl Writing<'_> {
+    /// The entry of `key`, expired or not.
+    #[inline]
+    pub(super) fn find(&self, hash: KeyHash, key: &[u8]) -> Option<&Value> {
+        let slot = self.table.get(spread(hash.in_shard()), |slot| slot.0.has_key(key));
+        slot.map(|slot| &slot.0.0)
+    }
+
+    /// Replaces the value of `key` in place if there is an entry that allows it, and `valid` agrees.
+    #[inline]
+    pub(super) fn overwrite<V: FnOnce() -> bool>(
+        &mut self,
+        hash: KeyHash,
+        key: &[u8],
+        new: &Change<'_>,
+        valid: V,
+        removed: &mut Removed,
+    ) -> Result<Overwrite<V>> {
+        let hash = hash.in_shard();
+        let Some((slot, _)) = self.table.get_mut(spread(hash), |slot| slot.0.has_key(key)) else {
+            return Ok(Overwrite::Impossible(valid));
+        };
+        let entry = &mut slot.0;
+        if !entry.can_overwrite(new.value.len(), new.stamp.is_some()) {
+            return Ok(Overwrite::Impossible(valid));
+        }
+        if !valid() {
+            return Ok(Overwrite::Refused);
+        }
+        let old_expiry = entry.expires_at();
+        self.side.wheel.register(hash, old_expiry, new.expires_at, new.now)?;
+        if self.side.bound.is_some() {
+            super::eviction::note_use(entry);
+        }
+        // SAFETY: the shard is locked for writing, see the last invariant of `store`.
+        unsafe { entry.overwrite(new.value, new.expires_at, new.stamp) };
+        if new.expires_at != NEVER {
+            self.compact(new.now);
+            self.shrink(removed);
+        }
+        Ok(Overwrite::Done { old_expiry })
+    }
+
+    /// Puts `new` in, and returns the entry that it replaces. `now` matters only where `new` expires.
+    pub(super) fn put(
+        &mut self,
+        new: Value,
+        now: u64,
+        removed: &mut Removed,
+    ) -> Result<Option<Value>> {
+        let (hash, at) = (new.hash(), new.expires_at());
+        let found = self.table.get_mut(spread(hash), |slot| slot.0.has_key(new.key()));
+        let old = if let Some((slot, _)) = found {
+            self.side.wheel.register(hash, slot.expires_at(), at, now)?;
+            super::eviction::succeed(&new, slot);
+            self.side.bytes += new.footprint();
+            self.side.bytes -= slot.footprint();
+            Some(mem::replace(&mut slot.0, new))
+        } else {
+            self.table
+                .try_reserve(1, |slot| spread(slot.0.hash()))
+                .map_err(|_| Error::new(ErrorKind::NoMemory, "no memory for the table"))?;
+            self.side.wheel.register(hash, NEVER, at, now)?;
+            self.admit(&new, removed);
+            self.side.bytes += new.footprint();
+            let slot = (Slot(new), SharedValue::new(()));
+            self.table.insert(spread(hash), slot, |slot| spread(slot.0.hash()));
+            None
+        };
+        if at != NEVER {
+            self.compact(now);
+        }
+        self.shrink(removed);
+        Ok(old)
+    }
+
+    /// Takes the entry of `key` out, expired or not.
+    pub(super) fn take(&mut self, hash: KeyHash, key: &[u8]) -> Option<Value> {
+        self.take_where(hash.in_shard(), |entry| entry.has_key(key))
+    }
+
+    /// Takes an entry of this hash out that `matches`.
+    pub(super) fn take_where(
+        &mut self,
+        hash: u32,
+        mut matches: impl FnMut(&Value) -> bool,
+    ) -> Option<Value> {
+        let (slot, _) = self.table.remove_entry(spread(hash), |slot| matches(&slot.0))?;
+        self.side.bytes -= slot.footprint();
+        self.forget(&slot);
+        Some(slot.0)
+    }
+
+    /// Gives the entry of `key`, which is there, another expiry. One with a stale window keeps its length.
+    pub(super) fn set_expiry(
+        &mut self,
+        hash: KeyHash,
+        key: &[u8],
+        at: u64,
+        now: u64,
+        removed: &mut Removed,
+    ) -> Result<()> {
+        let hash = hash.in_shard();
+        if let Some((slot, _)) = self.table.get(spread(hash), |slot| slot.0.has_key(key)) {
+            let old = slot.expires_at();
+            let end = match slot.attributes() {
+                None => at,
+                Some(_) if at == NEVER => NEVER,
+                Some(attributes) => {
+                    let window = match (old, attributes.fresh_until()) {
+                        (NEVER, _) => 0,
+                        (end, fresh) => end.saturating_sub(fresh),
+                    };
+                    at.saturating_add(window).min(NEVER - 1)
+                }
+            };
+            self.side.wheel.register(hash, old, end, now)?;
+            slot.set_expires_at(end);
+            if let Some(attributes) = slot.attributes() {
+                attributes.set_fresh_until(at);
+            }
+            self.compact(now);
+            self.shrink(removed);
+        }
+        Ok(())
+    }
+
+    /// Takes everything out, to be dropped outside of the lock.
+    pub(super) fn take_all(&mut self, now: u64) -> impl Sized + use<> {
+        self.side.bytes = 0;
+        let renewed = self.side.wheel.renewed(now);
+        let wheel = mem::replace(&mut self.side.wheel, renewed);
+        let table = self.give_up_structures();
+        self.settle();
+        (table, wheel)
+    }
+
+    /// Replaces table and queues by new ones, and forgets all registrations.
+    pub(super) fn give_up_structures(&mut self) -> impl Sized + use<> {
+        self.side.wheel.clear();
+        if let Some(bound) = self.side.bound.as_deref_mut() {
+            let capacity = bound.entries.min(bound.bytes / 256);
+            bound.small = Queue::new(capacity);
+            bound.main = Queue::new(capacity);
+            bound.ghosts = Ghosts::new();
+        }
+        mem::replace(&mut *self.table, RawTable::new())
+    }
+}
