@@ -231,8 +231,9 @@ fn wait<T: Clone>(flight: Arc<Flight<T>>, deadline: Option<Instant>) -> Result<E
                 let late = "another caller is still loading the value";
                 return Err(Error::new(ErrorKind::Timeout, late));
             }
-            // The interrupt check is foreign code, and may fork.
-            if parker.park(left.min(runtime::SLICE)) || waiting.is_orphaned() {
+            // The interrupt check is foreign code, and may fork. Then another thread of the parent may have
+            // been waking the parker, which is not to be touched any more.
+            if waiting.is_orphaned() || parker.park(left.min(runtime::SLICE)) {
                 break;
             }
         }

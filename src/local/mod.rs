@@ -4,6 +4,7 @@
 //! - `wheel`: which entries of a shard expire when
 //! - `sweeper`: the one background thread that frees what has expired
 //! - `operations`: what get, set and the rest mean
+//! - `locks`: named locks with a lease and a fence
 //! - `l1`: what a Hybrid needs besides
 //! - `options`: how a cache is made
 //!
@@ -11,6 +12,8 @@
 //! one pointer, and pins the entry or copies it out. Nothing here waits, and nothing knows of a server.
 
 mod l1;
+#[allow(dead_code, reason = "joined to the cache with its other operations")]
+mod locks;
 mod operations;
 mod options;
 mod store;
