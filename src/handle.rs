@@ -123,6 +123,16 @@ impl<T: Send + Sync> Table<T> {
         Some(content)
     }
 
+    /// Whether a handle names `content`.
+    pub(crate) fn names(&self, content: &Arc<T>) -> bool {
+        let _inside = fork::enter();
+        let allocation = self.allocate();
+        (0..allocation.next).any(|index| {
+            self.slot(index)
+                .is_some_and(|slot| ptr::eq(slot.content.load(Relaxed), Arc::as_ptr(content)))
+        })
+    }
+
     /// As [`Table::remove`], for everything that is in the table.
     pub(crate) fn remove_all(&self) -> Vec<Arc<T>> {
         let mut emptied = Vec::new();
@@ -260,7 +270,11 @@ mod tests {
         for (n, handle) in (0..).zip(&handles) {
             assert_eq!(read(&table, *handle), Some(n));
         }
-        assert_eq!(table.remove(handles[7]).as_deref(), Some(&7));
+        let removed = table.remove(handles[7]).unwrap();
+        assert_eq!((*removed, table.names(&removed)), (7, false));
+        let other = table.insert(removed.clone()).unwrap();
+        assert!(table.names(&removed));
+        assert_eq!(table.remove(other).as_deref(), Some(&7));
         assert_eq!(table.remove(handles[7]), None);
         assert_eq!(read(&table, handles[7]), None);
         let again = table.insert(Arc::new(1000)).unwrap();

@@ -39,6 +39,7 @@
 //! - `ops` – the vocabulary: [`Ttl`], [`Remaining`], [`Kind`], and the traits over plain bytes
 //! - `value` – [`Value`], pinned bytes that any number of holders share
 //! - `hash` – the keyed hash of keys
+//! - `flight` – single flight: of many callers that miss one key, one loads
 //! - `key`, `error`, `stats`, `log`, `clock` – what their names say
 //! - [`runtime`] – the tokio runtime that the library owns, started by the first call that needs it
 //! - `fork` – the gate that makes `fork()` safe whatever other threads are doing
@@ -72,6 +73,7 @@ pub mod envelope;
 mod error;
 #[cfg(feature = "capi")]
 mod ffi;
+mod flight;
 mod fork;
 #[cfg(feature = "capi")]
 mod handle;

@@ -266,10 +266,10 @@ fn workers() -> usize {
 }
 
 /// All signals are blocked on this thread until it is dropped.
-struct SignalsBlocked(libc::sigset_t);
+pub(crate) struct SignalsBlocked(libc::sigset_t);
 
 impl SignalsBlocked {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut all = MaybeUninit::uninit();
         let mut before = MaybeUninit::uninit();
         // SAFETY: both sets are writable; `sigfillset` initialises `all` before it is read, and
@@ -289,16 +289,16 @@ impl Drop for SignalsBlocked {
     }
 }
 
-/// What a thread in [`block_on`] sleeps on.
+/// What a waiting thread sleeps on: that of [`block_on`], or another's for which this is the waker.
 #[derive(Default)]
-struct Parker {
+pub(crate) struct Parker {
     woken: Mutex<bool>,
     wake: Condvar,
 }
 
 impl Parker {
     /// Sleeps up to `timeout`; true if it was woken since the last call.
-    fn park(&self, timeout: Duration) -> bool {
+    pub(crate) fn park(&self, timeout: Duration) -> bool {
         let woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut woken, _) = self
             .wake
@@ -320,13 +320,13 @@ impl Wake for Parker {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    /// The tests of this module share one process-wide runtime: one at a time.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-    fn alone() -> std::sync::MutexGuard<'static, ()> {
+    /// Tests that share the one process-wide runtime, or would notice its shutdown, run one at a time.
+    pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
         ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

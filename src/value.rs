@@ -224,6 +224,11 @@ impl Value {
         unsafe { self.0.as_ref() }
     }
 
+    /// Whether this and `other` hold the same block.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+
     /// The key inside; empty where there is none.
     #[inline]
     pub(crate) fn key(&self) -> &[u8] {

@@ -11,8 +11,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::hybrid::HybridCache;
 use crate::local::LocalCache;
 use crate::ops::{
-    BlockingCache, BoxFuture, ByteCache, Events, Found, GetOptions, Kind, Listener, Loader, Lock,
-    OwnedLoader, Remaining, SetOptions, Swap, Ttl,
+    BlockingCache, BoxFuture, ByteCache, Events, Found, GetOptions, Kind, Listener, Loaded, Loader,
+    Lock, OwnedLoader, Remaining, SetOptions, Swap, Ttl,
 };
 use crate::redis::RedisCache;
 use crate::stats::CacheStats;
@@ -63,6 +63,15 @@ impl AnyCache {
                 RedisCache::open_async(&config.common, &config.redis).await.map(Self::Redis)
             }
             Kind::Hybrid => HybridCache::open_async(config).await.map(Self::Hybrid),
+        }
+    }
+
+    /// Ends the waits of callers that have this reference too, and frees what a Local cache holds unless
+    /// there are other references: for a binding whose last handle is given up.
+    #[cfg_attr(not(feature = "capi"), allow(dead_code, reason = "for the C API alone"))]
+    pub(crate) fn close(&self) {
+        if let Self::Local(cache) = self {
+            cache.close();
         }
     }
 
@@ -310,6 +319,14 @@ impl ByteCache for AnyCache {
     }
     fn keys_bytes<'a>(&'a self, prefix: &'a [u8]) -> BoxFuture<'a, Result<Vec<Vec<u8>>>> {
         each!(self, cache => cache.keys_bytes(prefix))
+    }
+    fn get_or_load_bytes<'a>(
+        &'a self,
+        key: &'a [u8],
+        options: &'a SetOptions,
+        load: BoxFuture<'a, Result<Option<Loaded>>>,
+    ) -> BoxFuture<'a, Result<Option<Value>>> {
+        each!(self, cache => cache.get_or_load_bytes(key, options, load))
     }
     fn invalidate_tag_bytes<'a>(&'a self, tag: &'a [u8]) -> BoxFuture<'a, Result<()>> {
         each!(self, cache => cache.invalidate_tag_bytes(tag))

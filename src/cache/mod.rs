@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 pub use self::any::AnyCache;
 use crate::envelope::typed;
 use crate::error::Result;
-use crate::ops::{ByteCache, Ttl};
+use crate::ops::{ByteCache, Loaded, SetOptions, Ttl};
 use crate::stats::CacheStats;
 
 /// Typed access to any cache: values are serde types, stored through bincode.
@@ -55,6 +55,40 @@ pub trait Cache: ByteCache {
         // Serialized before the future exists, so that it need not hold (or send) the value.
         let (bytes, ttl) = (typed::to_bytes(value), ttl.into());
         async move { self.set_bytes(key.as_ref(), &bytes?, ttl).await }
+    }
+
+    /// The value of `key`; where there is none, `load` is awaited and what it yields is stored for `ttl`.
+    /// However many ask for one key at once, one loads. `None` where `load` says that there is none.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lighter_cache::{Cache, LocalCache};
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let cache = LocalCache::new();
+    /// let load = async { Ok(Some(6 * 7)) };
+    /// let answer: Option<i32> = cache.get_or_load("answer", Duration::from_secs(60), load).await?;
+    /// assert_eq!(answer, Some(42));
+    /// # Ok::<(), lighter_cache::Error>(()) }).unwrap();
+    /// ```
+    fn get_or_load<V: Serialize + DeserializeOwned>(
+        &self,
+        key: impl AsRef<[u8]> + Send,
+        ttl: impl Into<Ttl>,
+        load: impl Future<Output = Result<Option<V>>> + Send,
+    ) -> impl Future<Output = Result<Option<V>>> + Send {
+        let options = SetOptions::new(ttl);
+        async move {
+            let load = async {
+                match load.await? {
+                    Some(value) => typed::to_bytes(&value).map(|bytes| Some(Loaded::new(bytes))),
+                    None => Ok(None),
+                }
+            };
+            match self.get_or_load_bytes(key.as_ref(), &options, Box::pin(load)).await? {
+                Some(value) => typed::from_bytes(&value).map(Some),
+                None => Ok(None),
+            }
+        }
     }
 
     /// Removes `key`; true if there was one.

@@ -134,7 +134,11 @@ pub unsafe extern "C" fn lc_dup(cache: lc_cache, out: *mut lc_cache) -> lc_statu
 #[unsafe(no_mangle)]
 pub extern "C" fn lc_close(cache: lc_cache) -> lc_status {
     guard(|| {
-        drop(CACHES.remove(cache).ok_or_else(unknown)?);
+        let closed = CACHES.remove(cache).ok_or_else(unknown)?;
+        // Calls in flight hold references too: it is the handles that count.
+        if !CACHES.names(&closed) {
+            closed.close();
+        }
         Ok(LCACHE_OK)
     })
 }
@@ -153,7 +157,7 @@ pub extern "C" fn lc_close(cache: lc_cache) -> lc_status {
 pub extern "C" fn lc_shutdown(timeout_ms: u32) -> lc_status {
     guard(|| {
         runtime::refuse_library_thread()?;
-        drop(CACHES.remove_all());
+        CACHES.remove_all().iter().for_each(|cache| cache.close());
         runtime::shutdown(Duration::from_millis(timeout_ms.into()))?;
         Ok(LCACHE_OK)
     })

@@ -1,9 +1,11 @@
-//! The operations as futures: those of the blocking calls, ready at their first poll.
+//! The operations as futures: those of the blocking calls, ready at their first poll, but for one that has
+//! to be loaded.
 
 use super::LocalCache;
 use crate::error::Result;
 use crate::ops::{
-    BlockingCache, BoxFuture, ByteCache, Found, GetOptions, Kind, Remaining, SetOptions, Swap, Ttl,
+    BlockingCache, BoxFuture, ByteCache, Found, GetOptions, Kind, Loaded, Remaining, SetOptions,
+    Swap, Ttl,
 };
 use crate::stats::CacheStats;
 use crate::value::Value;
@@ -131,6 +133,15 @@ impl ByteCache for LocalCache {
 
     fn keys_bytes<'a>(&'a self, prefix: &'a [u8]) -> BoxFuture<'a, Result<Vec<Vec<u8>>>> {
         Box::pin(async move { Ok(self.keys(prefix)) })
+    }
+
+    fn get_or_load_bytes<'a>(
+        &'a self,
+        key: &'a [u8],
+        options: &'a SetOptions,
+        load: BoxFuture<'a, Result<Option<Loaded>>>,
+    ) -> BoxFuture<'a, Result<Option<Value>>> {
+        Box::pin(self.load_once_async(key, options, load))
     }
 
     fn invalidate_tag_bytes<'a>(&'a self, tag: &'a [u8]) -> BoxFuture<'a, Result<()>> {

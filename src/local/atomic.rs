@@ -73,9 +73,9 @@ impl LocalCache {
             if *present != *expected {
                 return Ok(Swap::Conflict);
             }
-            let is_present =
-                |entry: &Value| entry.as_ptr() == present.as_ptr() && self.lives(entry);
+            let is_present = |entry: &Value| entry.is(&present) && self.lives(entry);
             let Some(birth) = self.birth(ttl)? else {
+                self.0.voids.add(hash);
                 let mut shard = self.0.store.write(hash);
                 let taken = shard.take_where(hash.in_shard(), is_present);
                 drop(shard);

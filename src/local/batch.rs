@@ -76,6 +76,7 @@ impl LocalCache {
         let places = self.grouped(keys.iter());
         for group in places.chunk_by(|a, b| a.0 == b.0).flat_map(|group| group.chunks(PORTION)) {
             let inside = fork::enter();
+            group.iter().for_each(|(_, place)| self.0.voids.add(self.0.store.hash(keys[*place])));
             let mut shard = self.0.store.write_shard(group[0].0);
             let taken: Vec<Value> = group
                 .iter()

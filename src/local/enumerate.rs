@@ -46,6 +46,7 @@ impl LocalCache {
 
     pub(super) fn remove_prefix(&self, prefix: &[u8]) -> u64 {
         let mut deleted = 0;
+        self.0.voids.add_all();
         for shard in 0..self.shard_count() {
             for portion in self.pinned(shard, prefix).chunks(PORTION) {
                 let inside = fork::enter();

@@ -41,7 +41,7 @@ const SMALL_SHARE_MAX: f32 = 0.5;
 /// Ghosts are near if they were evicted within this share of the capacity.
 const NEAR: f32 = 0.02;
 /// Ghosts of the small queue send their entry to main up to this share of the capacity.
-const WINDOW: f32 = 1.25;
+const WINDOW: f32 = 1.0;
 /// How much longer ago than a candidate's reuse distance main's entry must have been visited.
 const RECENCY: f32 = 1.5;
 /// Entries at main's hand of which one must be unused for the small queue to grow.

@@ -160,7 +160,7 @@ impl LocalCache {
         };
         let Some(fresh_until) = self.expiry_in(ttl_ms) else { return Ok(None) };
         let refresh_at = match (ttl_ms, lifetimes.refresh_ahead) {
-            (Some(ms), Some(share)) => fresh_until - (ms as f64 * (1.0 - share)) as u64,
+            (Some(ms), Some(share)) => fresh_until - (ms as f64 * (1.0 - share)).ceil() as u64,
             _ => NEVER,
         };
         if (fresh_until == NEVER || stale_ms == 0) && refresh_at == NEVER && tags.is_empty() {

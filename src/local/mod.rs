@@ -12,6 +12,7 @@
 //! - `lifetime`: whether an entry is there, and how long a new one is to be; `tags`: what else ends it
 //! - `operations`: what get, set and the rest mean; `atomic`, `batch`, `enumerate`: more of them;
 //!   `asynchronous`: all of them as futures
+//! - `loading`: get_or_load; `locks`: named locks with a lease and a fence
 //! - `l1`: what a Hybrid needs besides
 //!
 //! An entry is one allocation that holds key and value (`value` has the layout), so a hit is a look-up of
@@ -25,6 +26,8 @@ mod enumerate;
 mod eviction;
 mod l1;
 mod lifetime;
+mod loading;
+mod locks;
 mod operations;
 mod options;
 mod oversize;
@@ -44,11 +47,15 @@ use std::time::Duration;
 
 pub(crate) use self::l1::Stamped;
 use self::lifetime::Lifetimes;
+use self::loading::Voids;
+use self::locks::Locks;
 pub use self::options::LocalCacheBuilder;
 use self::store::Store;
 use self::tags::Tags;
+use crate::flight::Flights;
 use crate::fork;
 use crate::stats::Counters;
+use crate::value::Value;
 
 /// A cache in this process's memory, shared by all its threads. Cloning makes another handle to the same
 /// cache; its content is freed with the last one.
@@ -71,6 +78,9 @@ struct Inner {
     counters: Counters,
     lifetimes: Lifetimes,
     tags: Tags,
+    flights: Flights<Option<Value>>,
+    voids: Voids,
+    locks: Locks,
     max_value_bytes: usize,
     sweep_interval: Duration,
     name: Option<String>,
@@ -135,6 +145,18 @@ impl LocalCache {
     /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// If this is the only reference, frees all entries and ends all waits for loads and locks with
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed).
+    #[cfg_attr(not(feature = "capi"), allow(dead_code, reason = "for the C API alone"))]
+    pub(crate) fn close(&self) {
+        if Arc::strong_count(&self.0) == 1 {
+            self.0.flights.close();
+            self.0.locks.close();
+            // It cannot fail: nothing is allocated.
+            let _ = crate::ops::BlockingCache::clear(self);
+        }
     }
 
     fn reading_shard<R>(&self, shard: usize, read: impl FnOnce(store::Reading<'_>) -> R) -> R {

@@ -5,6 +5,7 @@
 
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use super::LocalCache;
 use super::change::{Change, Overwrite, Removed};
@@ -14,7 +15,10 @@ use super::{eviction, sweeper, tags};
 use crate::error::Result;
 use crate::fork::{self, Inside};
 use crate::key::{check_key, check_value};
-use crate::ops::{BlockingCache, Found, GetOptions, Kind, Remaining, SetOptions, Swap, Tier, Ttl};
+use crate::ops::{
+    BlockingCache, Found, GetOptions, Kind, Loader, Lock, OwnedLoader, Remaining, SetOptions, Swap,
+    Tier, Ttl,
+};
 use crate::stats::{CacheStats, Counter};
 use crate::value::{Entry, Extra, NEVER, Value};
 
@@ -125,6 +129,7 @@ impl LocalCache {
     /// Takes an entry out; true if it was there. Counts one that had expired, as an expiration.
     pub(super) fn take(&self, inside: &Inside, key: &[u8]) -> bool {
         let hash = self.0.store.hash(key);
+        self.0.voids.add(hash);
         let old = self.0.store.write(hash).take(hash, key);
         let Some(old) = old else { return false };
         let lived = self.lives(&old);
@@ -285,6 +290,7 @@ impl BlockingCache for LocalCache {
     }
 
     fn clear(&self) -> Result<()> {
+        self.0.voids.add_all();
         for shard in 0..self.shard_count() {
             let inside = fork::enter();
             let content = self.0.store.write_shard(shard).take_all(self.0.clock.now());
@@ -416,6 +422,28 @@ impl BlockingCache for LocalCache {
     ) -> Result<()> {
         self.visit_keys(prefix, visit);
         Ok(())
+    }
+
+    fn get_or_load(
+        &self,
+        key: &[u8],
+        options: &SetOptions,
+        load: &mut Loader<'_>,
+    ) -> Result<Option<Value>> {
+        self.load_once(key, options, load, None)
+    }
+
+    fn get_or_load_owned(
+        &self,
+        key: &[u8],
+        options: &SetOptions,
+        load: OwnedLoader,
+    ) -> Result<Option<Value>> {
+        self.load_once(key, options, &mut |key| load(key), Some(&load))
+    }
+
+    fn lock(&self, name: &[u8], lease: Duration, wait: Duration) -> Result<Option<Lock>> {
+        self.0.locks.acquire(name, lease, wait)
     }
 
     fn invalidate_tag(&self, tag: &[u8]) -> Result<()> {

@@ -6,11 +6,14 @@ use std::thread;
 use std::time::Duration;
 
 use super::lifetime::Lifetimes;
+use super::loading::Voids;
+use super::locks::Locks;
 use super::store::{Bounds, SHARDS_MAX, Store};
 use super::tags::Tags;
 use super::{Clock, Inner, LocalCache};
 use crate::config::{CommonOptions, LocalOptions};
 use crate::error::{Error, ErrorKind, Result};
+use crate::flight::Flights;
 use crate::fork;
 use crate::key::VALUE_MAX;
 use crate::ops::Ttl;
@@ -21,13 +24,13 @@ use crate::stats::Counters;
 const SHARDS_MIN: usize = 128;
 const SHARDS_PER_PROCESSOR: usize = 16;
 /// A shard with a bound holds so many entries at least: with fewer, hits are lost to the accidents of
-/// hashing. Up to twice as many and more where there are many shards anyway.
-const ENTRIES_MIN: usize = 256;
+/// hashing, and `docs/hit-ratio.md` shows that fewer cost nothing.
+const ENTRIES_MIN: usize = 2048;
 /// And so many at most, so that no step on a whole shard takes long.
 const ENTRIES_MAX: usize = 16 << 10;
 /// The same in bytes, for a bound on these.
-const BYTES_MIN: usize = 256 << 10;
-const BYTES_MAX: usize = 4 << 20;
+const BYTES_MIN: usize = 1 << 20;
+const BYTES_MAX: usize = 8 << 20;
 
 /// How many shards there are to be, if `asked` for so many.
 fn shards(asked: Option<usize>, bounds: Bounds) -> usize {
@@ -206,6 +209,9 @@ impl LocalCache {
                 negative_ms: common.negative_ttl.as_millis() as u64,
             },
             tags: Tags::default(),
+            flights: Flights::new(),
+            voids: Voids::default(),
+            locks: Locks::new(),
             max_value_bytes: common.max_value_bytes,
             sweep_interval: local.sweep_interval,
             name: common.name.clone(),

@@ -106,6 +106,13 @@ impl Store {
         }
         let _granting = self.shared.granting.lock().unwrap_or_else(PoisonError::into_inner);
         let own = self.shard_of(hash);
+        if needed > self.share() {
+            // It leaves room for nothing else in its shard, a large table included.
+            let mut shard = self.write_shard(own);
+            while shard.evict_any(removed) {}
+            shard.give_up_structures();
+            shard.settle();
+        }
         let allowance = self.borrow(own, needed, removed);
         for shard in (0..self.shard_count()).filter(|shard| *shard != own && allowance > 0) {
             self.write_shard(shard).shrink(removed);
@@ -119,6 +126,11 @@ impl Store {
         put
     }
 
+    /// A shard's share of the bytes.
+    fn share(&self) -> usize {
+        self.bounds().bytes.unwrap_or(usize::MAX) / self.shard_count()
+    }
+
     /// Borrows what the shard `own` lacks to hold `needed` bytes, and returns how much that is.
     fn borrow(&self, own: usize, needed: usize, removed: &mut Removed) -> usize {
         let lacking = || {
@@ -127,8 +139,7 @@ impl Store {
             bytes.saturating_sub(shard.limit())
         };
         let borrowed = &self.shared.borrowed;
-        let share = self.bounds().bytes.unwrap_or(usize::MAX) / self.shard_count();
-        let most = share.saturating_mul(self.shard_count() - 1);
+        let most = self.share().saturating_mul(self.shard_count() - 1);
         let mut allowance = lacking();
         if allowance + borrowed.load(Relaxed) > most {
             // The other borrowers have to give everything back.

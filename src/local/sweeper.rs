@@ -26,6 +26,7 @@ use std::{mem, ptr, thread};
 use super::{Inner, LocalCache};
 use crate::fork;
 use crate::log::{self, Level};
+use crate::runtime::SignalsBlocked;
 
 /// How long the thread stays without a cache, so that a rare TTL does not start a thread each time.
 const LINGER: Duration = Duration::from_secs(2);
@@ -98,17 +99,9 @@ fn start_watching(cache: &Arc<Inner>) {
 
 /// Starts the thread with all signals blocked: the program's handlers run on the program's threads.
 fn spawn(generation: u32) -> std::io::Result<()> {
-    // SAFETY: both sets are valid; a new thread inherits the mask, and the old one is put back.
-    unsafe {
-        let mut all = mem::zeroed();
-        let mut old = mem::zeroed();
-        libc::sigfillset(&mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut old);
-        let builder = thread::Builder::new().name("lc-sweep".into()).stack_size(STACK);
-        let result = builder.spawn(move || run(generation));
-        libc::pthread_sigmask(libc::SIG_SETMASK, &old, ptr::null_mut());
-        result.map(drop)
-    }
+    let _signals = SignalsBlocked::new();
+    let builder = thread::Builder::new().name("lc-sweep".into()).stack_size(STACK);
+    builder.spawn(move || run(generation)).map(drop)
 }
 
 fn run(generation: u32) {

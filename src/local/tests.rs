@@ -11,6 +11,7 @@ use crate::ops::{BlockingCache, ByteCache, Kind, Remaining, Ttl};
 
 mod bounds;
 mod expiry;
+mod loading;
 mod model;
 mod more;
 mod threads;

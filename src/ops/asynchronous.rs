@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use super::{Found, GetOptions, Kind, Remaining, SetOptions, Swap, Ttl};
+use super::{Found, GetOptions, Kind, Loaded, Remaining, SetOptions, Swap, Ttl};
 use crate::error::{ErrorKind, Result};
 use crate::stats::CacheStats;
 use crate::value::Value;
@@ -106,6 +106,19 @@ pub trait ByteCache: Send + Sync {
         ttl: Ttl,
     ) -> BoxFuture<'a, Result<Swap>> {
         let _ = (key, expected, value, ttl);
+        unsupported()
+    }
+    /// The value of `key`; where there is none, `load` is awaited and its answer stored with `options`.
+    /// However many ask for one key, one loads and the others get what it got; where that one is
+    /// cancelled, another loads. Otherwise as
+    /// [`BlockingCache::get_or_load`](super::BlockingCache::get_or_load).
+    fn get_or_load_bytes<'a>(
+        &'a self,
+        key: &'a [u8],
+        options: &'a SetOptions,
+        load: BoxFuture<'a, Result<Option<Loaded>>>,
+    ) -> BoxFuture<'a, Result<Option<Value>>> {
+        let _ = (key, options, load);
         unsupported()
     }
     /// Adds `delta` to a decimal number and returns the sum; an absent key counts as 0 and is given
