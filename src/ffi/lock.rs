@@ -148,7 +148,7 @@ mod tests {
     use crate::ffi::status::{LCACHE_ECONNECT, LCACHE_EINVAL};
     use crate::ops::HeldLock;
 
-    /// Answers by its lease: an odd one is lost. Counts how often it was dropped.
+    /// Lost where a lease of 3 ms or more is asked for. Counts how often it was dropped.
     struct Held(Arc<AtomicU32>, Result<bool>);
 
     impl HeldLock for Held {
@@ -156,7 +156,7 @@ mod tests {
             7
         }
         fn extend(&self, lease: Duration) -> Result<bool> {
-            Ok(lease.as_millis() % 2 == 0)
+            Ok(lease < Duration::from_millis(3))
         }
         fn release(&self) -> Result<bool> {
             self.1.clone()
