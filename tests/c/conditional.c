@@ -25,7 +25,8 @@ static void adds_and_replaces(lc_cache cache) {
     CHECK_OK(lc_replace(cache, LCACHE_STR("empty"), LCACHE_STR("full"), 20));
     UNTIL(lc_add(cache, LCACHE_STR("empty"), LCACHE_STR("again"), hour) == LCACHE_OK);
     CHECK_OK(lc_expire(cache, LCACHE_STR("empty"), 20));
-    UNTIL(lc_replace(cache, LCACHE_STR("empty"), LCACHE_STR("late"), 20) == LCACHE_MISS);
+    UNTIL(lc_exists(cache, LCACHE_STR("empty")) == LCACHE_MISS);
+    CHECK_STATUS(LCACHE_MISS, lc_replace(cache, LCACHE_STR("empty"), LCACHE_STR("late"), 20));
 
     CHECK_STATUS(LCACHE_EINVAL, lc_add(cache, LCACHE_STR("long"), LCACHE_STR("v"), century + 1));
     CHECK_STATUS(LCACHE_EINVAL, lc_replace(cache, LCACHE_STR("k"), LCACHE_STR("v"), century + 1));

@@ -24,7 +24,7 @@ static int32_t count(void *ctx, const void *key, size_t key_len) {
 static int32_t removes(void *ctx, const void *key, size_t key_len) {
     struct seen *seen = ctx;
     CHECK_OK(lc_delete(seen->cache, key, key_len));
-    CHECK_OK(lc_set(seen->cache, LCACHE_STR("beside"), key, key_len, LCACHE_TTL_NONE));
+    CHECK_OK(lc_set(seen->cache, LCACHE_STR("aside"), key, key_len, LCACHE_TTL_NONE));
     seen->count++;
     return 0;
 }
@@ -89,7 +89,7 @@ static void shows(lc_cache cache) {
     CHECK(closed.count == 500);
     struct seen removed = {.cache = cache};
     CHECK_OK(lc_foreach_key(cache, LCACHE_STR("n:"), removes, &removed));
-    CHECK(removed.count == 500 && shown(cache, "n:", 2) == 0 && shown(cache, "beside", 6) == 1);
+    CHECK(removed.count == 500 && shown(cache, "n:", 2) == 0 && shown(cache, "aside", 5) == 1);
 
     /* What has expired is not shown. */
     CHECK_OK(lc_set(cache, LCACHE_STR("short"), NULL, 0, 20));
