@@ -18,7 +18,8 @@ use crate::runtime;
 ///
 /// cache: an open handle.
 /// event_mask: the LCACHE_EVENT_... to hear of, combined with |; at least one.
-/// callback: the function. It may call what never blocks; the rest gives LCACHE_EREENTRANT.
+/// callback: the function. It may be called before this returns. It may call what never blocks; the rest
+/// gives LCACHE_EREENTRANT.
 /// ctx: passed to callback and destroy; may be NULL.
 /// destroy: is called with ctx, once, when callback will not be called any more; at once where this call
 /// fails. May be NULL.

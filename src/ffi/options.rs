@@ -208,3 +208,77 @@ fn no_flags(flags: u32) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::*;
+
+    /// What LCACHE_SET_OPTIONS_INIT begins with, and two tags.
+    fn full(tags: &[lc_bytes; 2]) -> lc_set_options {
+        lc_set_options {
+            ttl_ms: crate::ffi::types::LCACHE_TTL_DEFAULT,
+            stale_ms: LCACHE_STALE_DEFAULT,
+            tags: tags.as_ptr(),
+            tag_count: 2,
+            timeout_ms: 5,
+            flags: 0,
+        }
+    }
+
+    fn read(options: &lc_set_options, size: usize) -> Result<Option<SetOptions>> {
+        // SAFETY: the structure and its tags outlive the call, and `size` is not above its own.
+        unsafe { set_options(options, size) }
+    }
+
+    #[test]
+    fn options_say_what_their_bytes_say() {
+        let tag = |text: &'static [u8]| lc_bytes { data: text.as_ptr().cast(), len: text.len() };
+        let tags = [tag(b"red"), tag(b"b\0e")];
+        let given = full(&tags);
+        let options = read(&given, size_of_val(&given)).unwrap().unwrap();
+        assert_eq!((options.ttl, options.stale), (crate::ops::Ttl::Default, Stale::Default));
+        assert_eq!(options.tags, [b"red", b"b\0e"]);
+        assert_eq!(options.timeout, Some(Duration::from_millis(5)));
+
+        // What a shorter one leaves out is zero: no stale window, no tags, the cache's timeout.
+        let options = read(&given, offset_of!(lc_set_options, stale_ms)).unwrap().unwrap();
+        assert_eq!(
+            (options.ttl, options.stale),
+            (crate::ops::Ttl::Default, Stale::For(Duration::ZERO))
+        );
+        assert!(options.tags.is_empty() && options.timeout.is_none());
+        let options = read(&given, offset_of!(lc_set_options, tag_count)).unwrap().unwrap();
+        assert!(options.tags.is_empty() && options.stale == Stale::Default);
+        let options = read(&given, 0).unwrap().unwrap();
+        assert_eq!(options.ttl, crate::ops::Ttl::After(Duration::ZERO));
+        // SAFETY: NULL is allowed.
+        assert!(unsafe { set_options(ptr::null(), 40) }.unwrap().is_none());
+    }
+
+    #[test]
+    fn a_longer_structure_has_to_end_in_zeros() {
+        #[repr(C)]
+        #[derive(Clone, Copy)]
+        struct Longer(lc_get_options, [u8; 9]);
+        let mut given = Longer(lc_get_options { timeout_ms: 3, flags: 0 }, [0; 9]);
+        // SAFETY: the structure outlives the calls, and `size` is not above its own.
+        let read = |given: &Longer, size| unsafe { get_options((&raw const *given).cast(), size) };
+        assert_eq!(read(&given, 17).unwrap().timeout, Some(Duration::from_millis(3)));
+        given.1[8] = 1;
+        assert_eq!(read(&given, 16).unwrap().timeout, Some(Duration::from_millis(3)));
+        assert_eq!(read(&given, 17).unwrap_err().kind(), ErrorKind::Invalid);
+        given.0.flags = 1;
+        assert_eq!(read(&given, 8).unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(read(&given, 4).unwrap().timeout, Some(Duration::from_millis(3)));
+    }
+
+    #[test]
+    fn a_stale_window_is_bounded() {
+        assert_eq!(stale(0).unwrap(), Stale::For(Duration::ZERO));
+        assert_eq!(stale(LCACHE_STALE_DEFAULT).unwrap(), Stale::Default);
+        assert!(stale(TTL_MAX_MS).is_ok() && stale(TTL_MAX_MS + 1).is_err());
+        assert!(stale(u64::MAX).is_err());
+    }
+}
