@@ -110,8 +110,11 @@ struct Listener {
     }
 };
 
+/** Waits until the number is that; fails after 30 s. */
 void await(const std::atomic<int>& number, int expected) {
-    while (number != expected) std::this_thread::yield();
+    const auto end = std::chrono::steady_clock::now() + 30s;
+    while (number != expected && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    CHECK_EQ(number.load(), expected);
 }
 
 }  // namespace
