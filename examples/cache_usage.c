@@ -75,6 +75,44 @@ static void tour(const char *title, lc_cache cache) {
     must(lc_clear(cache));
 }
 
+/* A loader: reads what the cache does not hold. Here from a table, in a program from a database. */
+static lc_status load_name(void *ctx, const void *key, size_t key_len, lc_sink *out) {
+    int *loads = ctx;
+    *loads += 1;
+    if (key_len != 6 || memcmp(key, "user:2", 6) != 0)
+        return LCACHE_MISS; /* there is none */
+    return lc_sink_set(out, LCACHE_STR("Grace Hopper"));
+}
+
+/* More than get and set. In this version a Local cache does all of it. */
+static void more(lc_cache cache) {
+    /* One load per key, however many threads ask. */
+    int loads = 0;
+    lc_set_options options = LCACHE_SET_OPTIONS_INIT;
+    options.ttl_ms = 5 * MINUTE;
+    for (int i = 0; i < 2; i++) {
+        lc_value *value;
+        must(lc_get_or_load(cache, LCACHE_STR("user:2"), &options, sizeof options, load_name, &loads, &value, NULL,
+                            NULL));
+        if (lc_value_size(value) != 12 || loads != 1)
+            exit(1);
+        lc_value_free(value);
+    }
+
+    /* Counting, and writes that depend on what is there: each atomic. */
+    int64_t visits;
+    must(lc_incr(cache, LCACHE_STR("visits"), 1, MINUTE, &visits));
+    must(lc_add(cache, LCACHE_STR("leader"), LCACHE_STR("me"), MINUTE));
+    expect(LCACHE_EXISTS, lc_add(cache, LCACHE_STR("leader"), LCACHE_STR("you"), MINUTE));
+
+    /* A lock, held for 10 s at most. Its fence grows, so that storage can tell a late holder. */
+    lc_lock *lock;
+    must(lc_lock_acquire(cache, LCACHE_STR("nightly"), 10 * 1000, 0, &lock));
+    printf("visit %d, fence %s\n", (int)visits, lc_lock_fence(lock) > 0 ? "taken" : "missing");
+    must(lc_lock_release(lock));
+    must(lc_clear(cache));
+}
+
 static lc_cache open_url(const char *url) {
     lc_cache cache;
     must(lc_open(url, &cache));
@@ -90,6 +128,7 @@ int main(int argc, char **argv) {
     }
     lc_cache local = open_url("local:?shards=16");
     tour("Local", local);
+    more(local);
 
     const char *url = getenv("REDIS_URL");
     if (url) {

@@ -53,6 +53,28 @@ static void tour(const char* title, Cache& cache) {
     cache.clear();
 }
 
+// More than get and set. In this version a Local cache does all of it.
+static void more(Cache& cache) {
+    // One load per key, however many threads ask. What the loader throws comes out of the call.
+    int loads = 0;
+    for (int i = 0; i < 2; ++i) {
+        const auto grace = cache.get_or_load("user:2", 5min, [&] {
+            ++loads;  // here a program asks its database
+            return std::string("Grace Hopper");
+        });
+        expect(grace && grace->view() == "Grace Hopper" && loads == 1);
+    }
+
+    // Counting, and writes that depend on what is there: each atomic.
+    const auto visits = cache.incr("visits", 1, 1min);
+    expect(cache.add("leader", "me", 1min) && !cache.add("leader", "you", 1min));
+
+    // A lock, held until it goes out of scope, and for 10 s at most.
+    if (const auto lock = cache.lock("nightly", 10s))
+        std::printf("visit %d, fence %s\n", static_cast<int>(visits), lock->fence() > 0 ? "taken" : "missing");
+    cache.clear();
+}
+
 static void run(const char* url) {
     if (url) {
         auto cache = Cache::open(url);
@@ -61,6 +83,7 @@ static void run(const char* url) {
     }
     auto local = Cache::local({{"shards", "16"}});
     tour("Local", local);
+    more(local);
 
     const char* server = std::getenv("REDIS_URL");
     if (!server) {

@@ -34,7 +34,8 @@
  * Threads.   Every function may be called on any thread at any time, except where "Threads:" says
  *            otherwise. A handle is a plain number: one that another thread has closed gives
  *            LCACHE_EHANDLE, nothing worse. What "Blocks:" names returns by the timeouts of the
- *            configuration; in a callback it is refused with LCACHE_EREENTRANT.
+ *            configuration; in a callback on log messages or events it is refused with
+ *            LCACHE_EREENTRANT.
  * Lengths.   Keys and values are any bytes, with an explicit length; LCACHE_STR("literal") expands
  *            to both arguments. NULL is LCACHE_EINVAL unless it is said to be allowed. Times are
  *            milliseconds.
@@ -215,10 +216,10 @@
 /// A configuration that is being put together. Freed with lc_config_free.
 typedef struct lc_config lc_config;
 
-/// A lock that is held.
+/// A lock that is held. Given back, and freed, with lc_lock_release.
 typedef struct lc_lock lc_lock;
 
-/// Where a loader puts the value that it has loaded.
+/// Where a loader puts the value that it has loaded. Valid while the loader runs, and no longer.
 typedef struct lc_sink lc_sink;
 
 /// Pinned, immutable, reference-counted bytes of a value. Freed with lc_value_free.
@@ -238,6 +239,57 @@ typedef struct lc_bytes {
     /// How many there are.
     size_t len;
 } lc_bytes;
+
+/// Options of one read. Start from LCACHE_GET_OPTIONS_INIT.
+typedef struct lc_get_options {
+    /// Bound of the call in milliseconds; 0 takes the cache's.
+    uint32_t timeout_ms;
+    /// 0.
+    uint32_t flags;
+} lc_get_options;
+
+/// What one read found.
+typedef struct lc_get_result {
+    /// The pinned value, to be freed with lc_value_free.
+    struct lc_value *value;
+    /// Its bytes, valid as long as the value is held.
+    const void *data;
+    /// How many bytes.
+    size_t len;
+    /// Time to live in milliseconds; LCACHE_TTL_NONE where it never expires. Of a value past its proven
+    /// freshness: how long it may still be served.
+    uint64_t ttl_ms;
+    /// LCACHE_FROM_L1 or LCACHE_FROM_L2, and LCACHE_STALE.
+    uint32_t flags;
+    /// 0.
+    uint32_t _reserved;
+} lc_get_result;
+
+/// Options of one write. Start from LCACHE_SET_OPTIONS_INIT: a zeroed ttl_ms means "already expired".
+typedef struct lc_set_options {
+    /// Time to live in milliseconds, LCACHE_TTL_NONE or LCACHE_TTL_DEFAULT.
+    uint64_t ttl_ms;
+    /// How long past its TTL the value may be served when a reload fails, in milliseconds; 0 for not at
+    /// all, LCACHE_STALE_DEFAULT for as long as the cache's `stale_ttl` says.
+    uint64_t stale_ms;
+    /// Tags of the value, 1 to LCACHE_KEY_MAX bytes each, for lc_invalidate_tag; NULL where tag_count is 0.
+    const struct lc_bytes *tags;
+    /// How many tags.
+    size_t tag_count;
+    /// Bound of the call in milliseconds; 0 takes the cache's.
+    uint32_t timeout_ms;
+    /// 0.
+    uint32_t flags;
+} lc_set_options;
+
+/// Is shown a key, whose bytes are valid during the call only; a result that is not 0 ends the
+/// enumeration. Runs on the caller's thread and may call the library; must not throw or longjmp.
+typedef int32_t (*lc_visit_fn)(void *ctx, const void *key, size_t key_len);
+
+/// Loads the value of a key into `out`: LCACHE_OK after lc_sink_set, LCACHE_MISS where there is none,
+/// anything else has failed. Runs on the caller's thread and may call the library, but not load its own
+/// key; must not throw or longjmp.
+typedef lc_status (*lc_load_fn)(void *ctx, const void *key, size_t key_len, struct lc_sink *out);
 
 /// The counters of one cache, since it was opened.
 typedef struct lc_stats {
@@ -285,6 +337,11 @@ typedef struct lc_stats {
     double hit_rate;
 } lc_stats;
 
+/// Hears of an event, one of LCACHE_EVENT_...; `key` is NULL where it concerns no key, and its bytes are
+/// valid during the call only. Runs on threads of the library; must not throw or longjmp. Calls that may
+/// block return LCACHE_EREENTRANT.
+typedef void (*lc_event_fn)(void *ctx, int32_t event, const void *key, size_t key_len);
+
 /// Hears what the library has to say: `level` is LCACHE_LOG_ERROR (1) to LCACHE_LOG_TRACE (5),
 /// `target` the part of the library ("redis"), `message` one line without keys, values or secrets. Both
 /// texts are valid during the call only.
@@ -292,57 +349,6 @@ typedef struct lc_stats {
 /// Runs on threads of the library and on threads that are inside a call, several at once, and holds no
 /// lock of the library. Must not throw or longjmp. Calls that may block return LCACHE_EREENTRANT.
 typedef void (*lc_log_fn)(void *ctx, int32_t level, const char *target, const char *message);
-
-/// Options of one read.
-typedef struct lc_get_options {
-    /// Bound of the call in milliseconds; 0 takes the cache's.
-    uint32_t timeout_ms;
-    /// 0.
-    uint32_t flags;
-} lc_get_options;
-
-/// What one read found.
-typedef struct lc_get_result {
-    /// The pinned value, to be freed with lc_value_free.
-    struct lc_value *value;
-    /// Its bytes, valid as long as the value is held.
-    const void *data;
-    /// How many bytes.
-    size_t len;
-    /// Time to live in milliseconds; LCACHE_TTL_NONE where it never expires.
-    uint64_t ttl_ms;
-    /// LCACHE_FROM_L1 or LCACHE_FROM_L2, and LCACHE_STALE.
-    uint32_t flags;
-    /// 0.
-    uint32_t _reserved;
-} lc_get_result;
-
-/// Options of one write. Start from LCACHE_SET_OPTIONS_INIT: a zeroed ttl_ms means "already expired".
-typedef struct lc_set_options {
-    /// Time to live in milliseconds, LCACHE_TTL_NONE or LCACHE_TTL_DEFAULT.
-    uint64_t ttl_ms;
-    /// How long past its TTL the value may be served when a reload fails, in milliseconds.
-    uint64_t stale_ms;
-    /// Tags of the value; NULL where tag_count is 0.
-    const struct lc_bytes *tags;
-    /// How many tags.
-    size_t tag_count;
-    /// Bound of the call in milliseconds; 0 takes the cache's.
-    uint32_t timeout_ms;
-    /// 0.
-    uint32_t flags;
-} lc_set_options;
-
-/// Is shown a key; a result that is not 0 ends the enumeration.
-typedef int32_t (*lc_visit_fn)(void *ctx, const void *key, size_t key_len);
-
-/// Loads the value of a key into `out`: LCACHE_OK after lc_sink_set, LCACHE_MISS where there is none,
-/// anything else has failed. Runs on the caller's thread; must not throw or longjmp.
-typedef lc_status (*lc_load_fn)(void *ctx, const void *key, size_t key_len, struct lc_sink *out);
-
-/// Hears of an event, one of LCACHE_EVENT_...; `key` is NULL where it concerns no key. Runs on threads
-/// of the library; must not throw or longjmp. Calls that may block return LCACHE_EREENTRANT.
-typedef void (*lc_event_fn)(void *ctx, int32_t event, const void *key, size_t key_len);
 
 #ifdef __cplusplus
 extern "C" {
@@ -850,6 +856,341 @@ lc_status lc_key_user_roles(const char *id, char *buf, size_t cap, size_t *len);
 /// Ownership: buf stays the caller's.
 lc_status lc_key_custom(const char *ns, const char *id, char *buf, size_t cap, size_t *len);
 
+/// Stores a value where the key is absent. Atomic: of many callers, on Redis in many processes, one stores.
+///
+/// cache: an open handle.
+/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes but a beginning "__lc:".
+/// value, value_len: up to LCACHE_VALUE_MAX bytes; NULL and 0 store an empty value.
+/// ttl_ms: as for lc_set; 0 stores nothing, and the outcome is the same.
+///
+/// Returns: LCACHE_OK (stored); LCACHE_EXISTS (the key was there: nothing stored); LCACHE_EINVAL;
+/// LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_EUNSUPPORTED (this kind of cache can't do it); LCACHE_ENOMEM;
+/// LCACHE_EPANIC; on Redis and Hybrid also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH,
+/// LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT.
+/// Threads: any.
+/// Blocks: Local never; Redis up to timeout, Hybrid up to l2_timeout.
+/// Ownership: key and value are copied.
+lc_status lc_add(lc_cache cache, const void *key, size_t key_len, const void *value, size_t value_len, uint64_t ttl_ms);
+
+/// Stores a value where the key is there. Atomic.
+///
+/// cache: an open handle.
+/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes but a beginning "__lc:".
+/// value, value_len: up to LCACHE_VALUE_MAX bytes; NULL and 0 store an empty value.
+/// ttl_ms: as for lc_set; 0 removes the key, and the outcome is the same.
+///
+/// Returns: LCACHE_OK (stored); LCACHE_MISS (there is none: nothing stored); LCACHE_EINVAL;
+/// LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_EUNSUPPORTED (this kind of cache can't do it); LCACHE_ENOMEM;
+/// LCACHE_EPANIC; on Redis and Hybrid also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH,
+/// LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT.
+/// Threads: any.
+/// Blocks: Local never; Redis up to timeout, Hybrid up to l2_timeout.
+/// Ownership: key and value are copied.
+lc_status lc_replace(lc_cache cache, const void *key, size_t key_len, const void *value, size_t value_len, uint64_t ttl_ms);
+
+/// Stores a value where the present one is, byte for byte, the one that is expected. Atomic.
+///
+/// cache: an open handle.
+/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes but a beginning "__lc:".
+/// expected, expected_len: the value that has to be there; NULL and 0 expect an empty value, which is
+/// not the same as none (lc_add).
+/// value, value_len: up to LCACHE_VALUE_MAX bytes; NULL and 0 store an empty value.
+/// ttl_ms: as for lc_set; 0 removes the key, and the outcome is the same.
+///
+/// Returns: LCACHE_OK (stored); LCACHE_CONFLICT (the value is another: nothing stored); LCACHE_MISS (there
+/// is none: nothing stored); LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_EUNSUPPORTED (this kind
+/// of cache can't do it); LCACHE_ENOMEM; LCACHE_EPANIC; on Redis and Hybrid also LCACHE_ECONNECT,
+/// LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECORRUPT, LCACHE_ECLOSED, LCACHE_EREENTRANT.
+/// Threads: any.
+/// Blocks: Local never; Redis up to timeout, Hybrid up to l2_timeout.
+/// Ownership: key and value are copied.
+lc_status lc_compare_and_set(lc_cache cache, const void *key, size_t key_len, const void *expected, size_t expected_len, const void *value, size_t value_len, uint64_t ttl_ms);
+
+/// Adds to a number. Its value is the digits of a 64-bit integer in decimal ("42", "-7"), as lc_set
+/// may store and lc_get reads them. An absent key counts as 0. Atomic.
+///
+/// cache: an open handle.
+/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes but a beginning "__lc:".
+/// delta: what to add; negative to subtract.
+/// ttl_ms: as for lc_set, for a key that this call creates; one that is there keeps its own.
+/// out: receives the sum.
+///
+/// Returns: LCACHE_OK; LCACHE_ETYPE (the value is no such number, or the sum overflows: nothing stored);
+/// LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_EUNSUPPORTED (this kind of cache can't do it);
+/// LCACHE_ENOMEM; LCACHE_EPANIC; on Redis and Hybrid also LCACHE_ECONNECT, LCACHE_ETIMEOUT (it may have
+/// counted), LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT.
+/// Threads: any.
+/// Blocks: Local never; Redis up to timeout, Hybrid up to l2_timeout.
+/// Ownership: the key is copied.
+lc_status lc_incr(lc_cache cache, const void *key, size_t key_len, int64_t delta, uint64_t ttl_ms, int64_t *out);
+
+/// Reads a value, and says besides how long it has still to live, which tier answered and whether it
+/// is past its proven freshness.
+///
+/// cache: an open handle.
+/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes.
+/// options, options_size: what LCACHE_GET_OPTIONS_INIT began, and sizeof(lc_get_options); fields beyond a
+/// smaller size count as 0. NULL takes the defaults.
+/// result, result_size: the structure and sizeof(lc_get_result). A smaller size gets the first fields only
+/// (no value where that one does not fit); what a larger one has behind the fields that the library knows
+/// is zeroed. On every outcome but LCACHE_OK all of it is zero, so that its value is NULL.
+///
+/// Returns: LCACHE_OK; LCACHE_MISS; LCACHE_EINVAL (also flags that are not 0, a larger structure whose
+/// unknown fields are not 0, and a size beyond all reason); LCACHE_EHANDLE; LCACHE_ETOOBIG (the key, or a
+/// stored value over max_value_bytes); LCACHE_EUNSUPPORTED (this kind of cache can't do it);
+/// LCACHE_ENOMEM; LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED,
+/// LCACHE_EREENTRANT; on Redis alone LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_ECORRUPT. A Hybrid whose
+/// server is away answers from L1, else LCACHE_MISS.
+/// Threads: any.
+/// Blocks: Local never; Redis up to timeout, Hybrid on a miss of L1 up to l2_timeout; a timeout_ms of the
+/// options takes their place.
+/// Ownership: the caller frees result->value with lc_value_free; it outlives the cache.
+lc_status lc_get_ex(lc_cache cache, const void *key, size_t key_len, const struct lc_get_options *options, size_t options_size, struct lc_get_result *result, size_t result_size);
+
+/// Stores a value, with a stale window, tags and a deadline of its own.
+///
+/// cache: an open handle.
+/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes but a beginning "__lc:".
+/// value, value_len: up to LCACHE_VALUE_MAX bytes; NULL and 0 store an empty value.
+/// options, options_size: what LCACHE_SET_OPTIONS_INIT began, and sizeof(lc_set_options). Fields beyond a
+/// smaller size count as 0, which is no stale window and no tags; a ttl_ms that is 0 has already expired.
+/// NULL takes the defaults, as lc_set with LCACHE_TTL_DEFAULT.
+///
+/// Returns: LCACHE_OK; LCACHE_EINVAL (also flags that are not 0, an empty tag, a time of more than 100
+/// years, a larger structure whose unknown fields are not 0, and a size beyond all reason);
+/// LCACHE_EHANDLE; LCACHE_ETOOBIG (also a tag of more than LCACHE_KEY_MAX bytes); LCACHE_EUNSUPPORTED (this
+/// kind of cache can't do it); LCACHE_ENOMEM; LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH,
+/// LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis alone LCACHE_ECONNECT, LCACHE_ETIMEOUT. A
+/// Hybrid whose server is away stores in L1.
+/// Threads: any.
+/// Blocks: Local never; Redis up to timeout, Hybrid up to l2_timeout; a timeout_ms of the options takes
+/// their place.
+/// Ownership: key, value and tags are copied.
+lc_status lc_set_ex(lc_cache cache, const void *key, size_t key_len, const void *value, size_t value_len, const struct lc_set_options *options, size_t options_size);
+
+/// Makes all values that carry a tag (lc_set_options) absent, at a cost that does not grow with their
+/// number. Values that are stored with it later are not affected.
+///
+/// cache: an open handle.
+/// tag, tag_len: 1 to LCACHE_KEY_MAX bytes, any bytes.
+///
+/// Returns: LCACHE_OK, also where no value carries it; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG;
+/// LCACHE_EUNSUPPORTED (this kind of cache can't do it); LCACHE_ENOMEM; LCACHE_EPANIC; on Redis and
+/// Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis alone
+/// LCACHE_ECONNECT, LCACHE_ETIMEOUT.
+/// Threads: any.
+/// Blocks: Local never; Redis up to timeout, Hybrid up to l2_timeout.
+/// Ownership: the tag is copied.
+lc_status lc_invalidate_tag(lc_cache cache, const void *tag, size_t tag_len);
+
+/// Removes all keys that begin with a prefix, and nothing else. Not atomic.
+///
+/// cache: an open handle.
+/// prefix, prefix_len: up to LCACHE_KEY_MAX bytes, any bytes; NULL and 0 remove all keys.
+/// deleted: receives how many there were.
+///
+/// Returns: LCACHE_OK; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_EUNSUPPORTED (this kind of
+/// cache can't do it); LCACHE_ENOMEM; LCACHE_EPANIC; on Redis and Hybrid also LCACHE_ECONNECT,
+/// LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT.
+/// Threads: any.
+/// Blocks: Local never; Redis and Hybrid up to timeout or l2_timeout per round trip, of which a large
+/// cache takes many.
+/// Ownership: none.
+lc_status lc_delete_prefix(lc_cache cache, const void *prefix, size_t prefix_len, size_t *deleted);
+
+/// Shows visit all keys that begin with a prefix, in no order. It runs on the caller's thread, without
+/// any lock, and may call the library, for this cache too. Keys that come or go meanwhile may be shown or
+/// not; Redis may show a key twice.
+///
+/// cache: an open handle.
+/// prefix, prefix_len: up to LCACHE_KEY_MAX bytes, any bytes; NULL and 0 show all keys.
+/// visit: is called with ctx and a key, whose bytes are valid during the call only; a result that is not
+/// 0 ends the enumeration. Must not throw or longjmp.
+/// ctx: passed to visit; may be NULL.
+///
+/// Returns: LCACHE_OK, also where visit ended it; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG;
+/// LCACHE_EUNSUPPORTED (this kind of cache can't do it); LCACHE_ENOMEM; LCACHE_EPANIC; on Redis and
+/// Hybrid also LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED,
+/// LCACHE_EREENTRANT. After an error visit may have been shown some keys.
+/// Threads: any.
+/// Blocks: Local never; Redis and Hybrid up to timeout or l2_timeout per round trip, of which a large
+/// cache takes many; and for what visit does.
+/// Ownership: ctx stays the caller's.
+lc_status lc_foreach_key(lc_cache cache, const void *prefix, size_t prefix_len, lc_visit_fn visit, void *ctx);
+
+/// Reads a value; where there is none, has it loaded and stores it. However many ask for one key at a
+/// time, one of them loads, and the others wait for what it gets. A load that fails is not remembered;
+/// where a stale value may still be served (stale_ms), that one is the answer instead.
+///
+/// The loader runs on this thread before the call returns, without any lock. It may call the library, but
+/// not load its own key; keys that it loads in turn are loaded without waiting for anybody.
+///
+/// cache: an open handle.
+/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes but a beginning "__lc:".
+/// options, options_size: how a loaded value is stored: what LCACHE_SET_OPTIONS_INIT began, and
+/// sizeof(lc_set_options); fields beyond a smaller size count as 0. NULL takes the defaults.
+/// load: the loader: is called with ctx, the key, and a sink that is valid during that call only.
+/// ctx: passed to load; may be NULL.
+/// value: receives the pinned value; NULL is written on every outcome but LCACHE_OK.
+/// data, len: receive the value's bytes and their number; each may be NULL. Valid until lc_value_free.
+///
+/// Returns: LCACHE_OK; LCACHE_MISS (the loader says that there is none, or has said so within
+/// negative_ttl); LCACHE_ELOADER (the loader returned neither of the two, or LCACHE_OK without a value;
+/// the message has the status it returned; also where another thread's loader failed that this one waited
+/// for); LCACHE_EREENTRANT (the loader of this key asks for it); LCACHE_EINVAL; LCACHE_EHANDLE;
+/// LCACHE_ETOOBIG; LCACHE_EUNSUPPORTED (this kind of cache can't do it); LCACHE_ECLOSED; LCACHE_ENOMEM;
+/// LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER; on Redis alone LCACHE_ECONNECT,
+/// LCACHE_ETIMEOUT, LCACHE_ECORRUPT. A Hybrid whose server is away loads and stores in L1.
+/// Threads: any.
+/// Blocks: where it finds no value, as long as its loader runs, or another's for which it waits; and
+/// on Redis and Hybrid for their round trips, as lc_get and lc_set.
+/// Ownership: the caller frees *value with lc_value_free; ctx stays the caller's.
+lc_status lc_get_or_load(lc_cache cache, const void *key, size_t key_len, const struct lc_set_options *options, size_t options_size, lc_load_fn load, void *ctx, struct lc_value **value, const void **data, size_t *len);
+
+/// Gives the value that a loader has loaded. The last call counts.
+///
+/// sink: what the loader was given, while it runs.
+/// value, value_len: up to LCACHE_VALUE_MAX bytes; NULL and 0 are an empty value.
+///
+/// Returns: LCACHE_OK; LCACHE_EINVAL; LCACHE_ETOOBIG; LCACHE_ENOMEM; LCACHE_EPANIC. After an error the sink
+/// is as it was before.
+/// Threads: one at a time for one sink.
+/// Blocks: never.
+/// Ownership: the value is copied.
+lc_status lc_sink_set(struct lc_sink *sink, const void *value, size_t value_len);
+
+/// Says how the value that a loader has loaded is to be stored, where the loader knows better than the
+/// caller of lc_get_or_load. The last call counts.
+///
+/// sink: what the loader was given, while it runs.
+/// options, options_size: as for lc_set_ex; NULL leaves it to the caller's options.
+///
+/// Returns: LCACHE_OK; LCACHE_EINVAL; LCACHE_ETOOBIG (a tag); LCACHE_ENOMEM; LCACHE_EPANIC. After an error
+/// the sink is as it was before.
+/// Threads: one at a time for one sink.
+/// Blocks: never.
+/// Ownership: the options and their tags are copied.
+lc_status lc_sink_set_options(struct lc_sink *sink, const struct lc_set_options *options, size_t options_size);
+
+/// Takes a lock: on Local among the threads of this process, on Redis and Hybrid among all that share the
+/// server and the prefix. Locks are apart from keys: a name may be that of a key.
+///
+/// A lock is held for its lease and no longer: a holder that is late no longer holds it, and who has it
+/// then has a larger fence.
+///
+/// cache: an open handle.
+/// name, name_len: 1 to LCACHE_KEY_MAX bytes, any bytes.
+/// lease_ms: how long it is held at most, in milliseconds; at least 1, at most 100 years.
+/// wait_ms: how long to wait for it, in milliseconds; 0 tries once.
+/// out: receives the lock.
+///
+/// Returns: LCACHE_OK; LCACHE_BUSY (others held it all that time); LCACHE_EINVAL; LCACHE_EHANDLE;
+/// LCACHE_ETOOBIG; LCACHE_EUNSUPPORTED (this kind of cache can't do it); LCACHE_EREENTRANT;
+/// LCACHE_ECLOSED; LCACHE_ENOMEM; LCACHE_EPANIC; on Redis and Hybrid also LCACHE_ECONNECT,
+/// LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER.
+/// Threads: any.
+/// Blocks: up to wait_ms; Redis and Hybrid besides up to timeout or l2_timeout per round trip.
+/// Ownership: the caller gives *out back with lc_lock_release; the name is copied.
+lc_status lc_lock_acquire(lc_cache cache, const void *name, size_t name_len, uint64_t lease_ms, uint64_t wait_ms, struct lc_lock **out);
+
+/// The fence of a lock: a number that grows with every acquisition of its name. Storage that remembers the
+/// largest it has seen can refuse a holder that does not know that it lost the lock.
+///
+/// lock: a lock that was not released; NULL is allowed.
+///
+/// Returns: the number; 0 for NULL.
+/// Threads: any, several at once, but not while it is being released.
+/// Blocks: never.
+/// Ownership: none.
+uint64_t lc_lock_fence(const struct lc_lock *lock);
+
+/// Begins a new lease, from now on.
+///
+/// lock: a lock that was not released.
+/// lease_ms: how long it is held at most, in milliseconds; at least 1, at most 100 years.
+///
+/// Returns: LCACHE_OK; LCACHE_LOST (the lease had run out, or the process was forked since: it is not held
+/// any more, and still to be released); LCACHE_EINVAL; LCACHE_EPANIC; on Redis and Hybrid also
+/// LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT.
+/// Threads: any, several at once, but not while it is being released.
+/// Blocks: Local never; Redis up to timeout, Hybrid up to l2_timeout.
+/// Ownership: the lock stays the caller's.
+lc_status lc_lock_extend(struct lc_lock *lock, uint64_t lease_ms);
+
+/// Gives a lock back, and frees it on every outcome. Also after its cache was closed.
+///
+/// lock: a lock that was not released.
+///
+/// Returns: LCACHE_OK; LCACHE_LOST (the lease had run out, or the process was forked since: others may hold
+/// it); LCACHE_EINVAL (lock is NULL: nothing happens); LCACHE_EPANIC; on Redis and Hybrid also
+/// LCACHE_ECONNECT, LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT:
+/// where the server did not hear of it, the lock is free when its lease runs out.
+/// Threads: any, also another than the one that took it; once.
+/// Blocks: Local never; Redis up to timeout, Hybrid up to l2_timeout.
+/// Ownership: the lock is given up.
+lc_status lc_lock_release(struct lc_lock *lock);
+
+/// Reads keys from L2 into L1. Counts as neither hits nor misses.
+///
+/// cache: an open handle of a Hybrid.
+/// keys, n: the keys and their number; NULL where n is 0.
+/// loaded: receives how many were there.
+///
+/// Returns: LCACHE_OK; LCACHE_EUNSUPPORTED (the cache is no Hybrid, or this version can't do it);
+/// LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_ECONNECT; LCACHE_ETIMEOUT; LCACHE_EAUTH;
+/// LCACHE_ESERVER; LCACHE_ECLOSED; LCACHE_EREENTRANT; LCACHE_ENOMEM; LCACHE_EPANIC.
+/// Threads: any.
+/// Blocks: up to l2_timeout per round trip, of which a very large batch takes several.
+/// Ownership: none.
+lc_status lc_warm(lc_cache cache, const struct lc_bytes *keys, size_t n, size_t *loaded);
+
+/// Reads keys that begin with a prefix from L2 into L1. Counts as neither hits nor misses.
+///
+/// cache: an open handle of a Hybrid.
+/// prefix, prefix_len: up to LCACHE_KEY_MAX bytes, any bytes; NULL and 0 read any keys.
+/// limit: how many at most; SIZE_MAX for all.
+/// loaded: receives how many were read.
+///
+/// Returns: LCACHE_OK; LCACHE_EUNSUPPORTED (the cache is no Hybrid, or this version can't do it);
+/// LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_ECONNECT; LCACHE_ETIMEOUT; LCACHE_EAUTH;
+/// LCACHE_ESERVER; LCACHE_ECLOSED; LCACHE_EREENTRANT; LCACHE_ENOMEM; LCACHE_EPANIC.
+/// Threads: any.
+/// Blocks: up to l2_timeout per round trip, of which a large cache takes many.
+/// Ownership: none.
+lc_status lc_warm_prefix(lc_cache cache, const void *prefix, size_t prefix_len, size_t limit, size_t *loaded);
+
+/// Writes all live entries of a Local cache to a file. It appears complete or not at all: what had that
+/// name is there until the new one takes its place.
+///
+/// cache: an open handle of a Local cache.
+/// path: the file, NUL-terminated, in the bytes of the file system.
+/// entries: receives how many were written.
+///
+/// Returns: LCACHE_OK; LCACHE_EUNSUPPORTED (the cache is no Local); LCACHE_EIO (the message has the
+/// system's reason); LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ENOMEM; LCACHE_EPANIC; on Redis and Hybrid
+/// LCACHE_EREENTRANT.
+/// Threads: any.
+/// Blocks: for the file.
+/// Ownership: none.
+lc_status lc_save(lc_cache cache, const char *path, size_t *entries);
+
+/// Stores the entries of a file that lc_save wrote, beside those that are there. The time that has passed
+/// since is deducted from their times to live, by the wall clock, and never added; what has expired is
+/// not stored. A damaged file stores nothing.
+///
+/// cache: an open handle of a Local cache.
+/// path: the file, NUL-terminated, in the bytes of the file system.
+/// entries: receives how many were stored.
+///
+/// Returns: LCACHE_OK; LCACHE_EUNSUPPORTED (the cache is no Local); LCACHE_EIO (the message has the
+/// system's reason); LCACHE_ECORRUPT (the file is damaged, or no such file; the message says what is
+/// wrong); LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ENOMEM; LCACHE_EPANIC; on Redis and Hybrid
+/// LCACHE_EREENTRANT.
+/// Threads: any.
+/// Blocks: for the file.
+/// Ownership: none.
+lc_status lc_load(lc_cache cache, const char *path, size_t *entries);
+
 /// The counters of a cache. Asks no server.
 ///
 /// cache: an open handle.
@@ -876,6 +1217,50 @@ lc_status lc_stats_get(lc_cache cache, struct lc_stats *out, size_t out_size);
 /// cache takes many.
 /// Ownership: none.
 lc_status lc_count(lc_cache cache, uint64_t *out);
+
+/// The counters of a cache in the text format of Prometheus. Asks no server.
+///
+/// cache: an open handle.
+/// out: receives the text, not NUL-terminated; NULL is written on every outcome but LCACHE_OK.
+///
+/// Returns: LCACHE_OK; LCACHE_EINVAL (out is NULL); LCACHE_EHANDLE; LCACHE_EUNSUPPORTED (this kind of cache
+/// can't do it); LCACHE_ENOMEM; LCACHE_EPANIC.
+/// Threads: any.
+/// Blocks: never.
+/// Ownership: the caller frees *out with lc_value_free; it outlives the cache.
+lc_status lc_metrics(lc_cache cache, struct lc_value **out);
+
+/// Subscribes a function to events of one cache, from now on until lc_unsubscribe, or until the last
+/// handle of the cache is closed. Events that come faster than the function hears them are dropped.
+///
+/// cache: an open handle.
+/// event_mask: the LCACHE_EVENT_... to hear of, combined with |; at least one.
+/// callback: the function. It may be called before this returns. It may call what never blocks; the rest
+/// gives LCACHE_EREENTRANT.
+/// ctx: passed to callback and destroy; may be NULL.
+/// destroy: is called with ctx, once, when callback will not be called any more; at once where this call
+/// fails. May be NULL.
+/// id: receives the number of the subscription, for lc_unsubscribe.
+///
+/// Returns: LCACHE_OK; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_EUNSUPPORTED (this kind of cache can't do it);
+/// LCACHE_ENOMEM; LCACHE_EPANIC.
+/// Threads: any, also from within a callback.
+/// Blocks: never.
+/// Ownership: ctx belongs to the library until destroy.
+lc_status lc_subscribe(lc_cache cache, uint32_t event_mask, lc_event_fn callback, void *ctx, void (*destroy)(void *ctx), uint64_t *id);
+
+/// Ends a subscription. Once this has returned, its function is not running and is not called again; where
+/// the function itself calls this, it is not called again.
+///
+/// cache: an open handle of the cache that was subscribed to, not necessarily the same handle.
+/// id: the number of the subscription.
+///
+/// Returns: LCACHE_OK; LCACHE_MISS (there is no such subscription); LCACHE_EHANDLE; LCACHE_EREENTRANT;
+/// LCACHE_EUNSUPPORTED (this kind of cache has none); LCACHE_EPANIC.
+/// Threads: any, also from within the function.
+/// Blocks: for a call of the function that is running on another thread.
+/// Ownership: the subscription's ctx is given back by its destroy.
+lc_status lc_unsubscribe(lc_cache cache, uint64_t id);
 
 /// Sets the function that hears what the library has to say, for the whole process: the program's to
 /// call, never a library's. Without one nothing is said, unless LIGHTER_CACHE_LOG (error, warn, info,

@@ -9,7 +9,7 @@ use super::pointers::{self, Out};
 use super::status::LCACHE_OK;
 use super::types::{lc_bytes, lc_cache, lc_status, lc_value};
 use super::value;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::ops::BlockingCache;
 
 /// Reads many values, on a server in one round trip. Not atomic.
@@ -82,7 +82,7 @@ pub unsafe extern "C" fn lc_set_many(
         // SAFETY: the caller passes NULL or what the header asks for.
         let (keys, values) =
             unsafe { (pointers::array(keys, n, "keys")?, pointers::array(values, n, "values")?) };
-        let items = collect(keys.iter().zip(values), n, |(key, value)| {
+        let items = pointers::collect(keys.iter().zip(values), n, |(key, value)| {
             // SAFETY: as above, for the bytes of each element.
             unsafe { Ok((pointers::key_of(key)?, pointers::value_of(value)?)) }
         })?;
@@ -120,27 +120,13 @@ pub unsafe extern "C" fn lc_delete_many(
     })
 }
 
+/// The keys of a batch.
+///
 /// # Safety
 /// `keys` is NULL or points to `n` elements whose bytes are there during the call.
-unsafe fn keys_of<'a>(keys: *const lc_bytes, n: usize) -> Result<Vec<&'a [u8]>> {
+pub(super) unsafe fn keys_of<'a>(keys: *const lc_bytes, n: usize) -> Result<Vec<&'a [u8]>> {
     // SAFETY: the caller's promise is the same.
     let keys = unsafe { pointers::array(keys, n, "keys")? };
     // SAFETY: as above, for the bytes of each element.
-    collect(keys.iter(), n, |key| unsafe { pointers::key_of(key) })
-}
-
-/// Converts the elements of a batch; no memory for that is an error, not the end of the process.
-fn collect<T, U>(
-    elements: impl Iterator<Item = T>,
-    n: usize,
-    convert: impl Fn(T) -> Result<U>,
-) -> Result<Vec<U>> {
-    let mut converted = Vec::new();
-    converted
-        .try_reserve_exact(n)
-        .map_err(|_| Error::new(ErrorKind::NoMemory, "no memory for a batch of this size"))?;
-    for element in elements {
-        converted.push(convert(element)?);
-    }
-    Ok(converted)
+    pointers::collect(keys.iter(), n, |key| unsafe { pointers::key_of(key) })
 }

@@ -67,7 +67,7 @@ pub unsafe extern "C" fn lc_expire(
 }
 
 /// Rounded up: a key that is still there has at least a millisecond to live.
-fn milliseconds(remaining: Remaining) -> u64 {
+pub(super) fn milliseconds(remaining: Remaining) -> u64 {
     match remaining {
         Remaining::Forever => LCACHE_TTL_NONE,
         Remaining::For(time) => {

@@ -3,6 +3,7 @@
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
 
+use super::context::Context;
 use super::guard::guard;
 use super::status::LCACHE_OK;
 use super::types::{
@@ -36,7 +37,7 @@ pub unsafe extern "C" fn lc_set_log_callback(
     destroy: Option<unsafe extern "C" fn(ctx: *mut c_void)>,
 ) -> lc_status {
     guard(|| {
-        let ctx = Context { ctx, destroy };
+        let ctx = Context::new(ctx, destroy);
         let listener = match callback {
             None => None,
             Some(function) => {
@@ -65,35 +66,15 @@ struct Callback {
     ctx: Context,
 }
 
-/// What belongs to the program; given back when it is dropped.
-struct Context {
-    ctx: *mut c_void,
-    destroy: Option<unsafe extern "C" fn(*mut c_void)>,
-}
-
-// SAFETY: the header says that the callback and `destroy` are called on any thread, the callback on
-// several at once; whoever passes `ctx` has agreed to that.
-unsafe impl Send for Context {}
-// SAFETY: as for `Send`.
-unsafe impl Sync for Context {}
-
 impl Listener for Callback {
     fn hear(&self, level: Level, target: &str, message: &str) {
         let (target, message) = (c_text(target), c_text(message));
         let _scope = runtime::library_thread_scope();
         // SAFETY: the program promised a function of this type that does not unwind; both texts live
         // until it has returned.
-        unsafe { (self.function)(self.ctx.ctx, level as i32, target.as_ptr(), message.as_ptr()) };
-    }
-}
-
-impl Drop for Context {
-    fn drop(&mut self) {
-        if let Some(destroy) = self.destroy {
-            let _scope = runtime::library_thread_scope();
-            // SAFETY: the program promised a function of this type; it is called once, last.
-            unsafe { destroy(self.ctx) };
-        }
+        unsafe {
+            (self.function)(self.ctx.pointer(), level as i32, target.as_ptr(), message.as_ptr())
+        };
     }
 }
 

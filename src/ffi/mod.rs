@@ -40,10 +40,27 @@ mod expiry;
 
 mod keys;
 
+mod conditional;
+
+mod options;
+
+mod groups;
+
+mod load;
+
+mod lock;
+
+mod warm;
+
+mod snapshot;
+
 mod stats;
+
+mod events;
 
 mod log;
 
+mod context;
 mod guard;
 mod open_caches;
 mod pointers;

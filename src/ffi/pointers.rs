@@ -3,8 +3,10 @@
 //! Every function here is unsafe for one reason: a pointer that is neither NULL nor what the header asks
 //! for can't be told from a good one. The lifetimes are those of the call.
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, OsStr, c_char, c_void};
 use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::ptr::NonNull;
 
 use super::types::lc_bytes;
@@ -21,7 +23,30 @@ const STRUCT_MAX: usize = 4096;
 #[inline]
 pub(super) unsafe fn key<'a>(data: *const c_void, len: usize) -> Result<&'a [u8]> {
     // SAFETY: the caller's promise is the same.
-    if len == 0 { Err(empty_key(data)) } else { unsafe { bytes(data, len, KEY_MAX, "key") } }
+    unsafe { name(data, len, "key") }
+}
+
+/// The name of a tag or a lock, or a key: not empty, and no longer than a key may be.
+///
+/// # Safety
+/// As for [`key`].
+#[inline]
+pub(super) unsafe fn name<'a>(
+    data: *const c_void,
+    len: usize,
+    what: &'static str,
+) -> Result<&'a [u8]> {
+    // SAFETY: the caller's promise is the same.
+    if len == 0 { Err(empty(data, what)) } else { unsafe { bytes(data, len, KEY_MAX, what) } }
+}
+
+/// What keys begin with. NULL with length 0 is a legal empty one.
+///
+/// # Safety
+/// As for [`key`].
+pub(super) unsafe fn prefix<'a>(data: *const c_void, len: usize) -> Result<&'a [u8]> {
+    // SAFETY: the caller's promise is the same.
+    if len == 0 { Ok(&[]) } else { unsafe { bytes(data, len, KEY_MAX, "prefix") } }
 }
 
 /// A value. NULL with length 0 is a legal empty one.
@@ -142,6 +167,47 @@ pub(super) unsafe fn text<'a>(text: *const c_char, what: &'static str) -> Result
         .map_err(|_| Error::new(ErrorKind::Invalid, format!("the {what} is not UTF-8")))
 }
 
+/// The name of a file, in whichever bytes the file system has.
+///
+/// # Safety
+/// As for [`text`].
+pub(super) unsafe fn path<'a>(path: *const c_char) -> Result<&'a Path> {
+    if path.is_null() {
+        return Err(null("path"));
+    }
+    // SAFETY: not NULL; the caller promises that a NUL ends it.
+    let bytes = unsafe { CStr::from_ptr(path) }.to_bytes();
+    if bytes.is_empty() {
+        return Err(Error::new(ErrorKind::Invalid, "the path is empty"));
+    }
+    Ok(Path::new(OsStr::from_bytes(bytes)))
+}
+
+/// Bytes of the caller to be kept. No memory for them is an error, not the end of the process.
+pub(super) fn copied(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len())
+        .map_err(|_| Error::new(ErrorKind::NoMemory, "no memory for bytes of this size"))?;
+    copy.extend_from_slice(bytes);
+    Ok(copy)
+}
+
+/// Converts the elements of an array; no memory for that is an error, not the end of the process.
+pub(super) fn collect<T, U>(
+    elements: impl Iterator<Item = T>,
+    n: usize,
+    convert: impl Fn(T) -> Result<U>,
+) -> Result<Vec<U>> {
+    let mut converted = Vec::new();
+    converted
+        .try_reserve_exact(n)
+        .map_err(|_| Error::new(ErrorKind::NoMemory, "no memory for an array of this size"))?;
+    for element in elements {
+        converted.push(convert(element)?);
+    }
+    Ok(converted)
+}
+
 /// An output parameter.
 pub(super) struct Out<T>(NonNull<T>);
 
@@ -170,6 +236,46 @@ impl<T> Out<T> {
     }
 }
 
+/// An input structure of which the caller knows `size` bytes: what it does not know is as in `zero`, what
+/// the library does not know has to be zero. `None` where it is NULL.
+///
+/// # Safety
+/// `place` is NULL or has `size` bytes that nobody writes to during the call, and every pattern of bits is
+/// a `T`.
+pub(super) unsafe fn sized_in<T: Copy>(
+    place: *const T,
+    size: usize,
+    zero: T,
+    what: &'static str,
+) -> Result<Option<T>> {
+    if place.is_null() {
+        return Ok(None);
+    }
+    check_size(size, what)?;
+    let known = size.min(size_of::<T>());
+    // SAFETY: not NULL, not too long, and the caller promises that the bytes are there.
+    let tail = unsafe { std::slice::from_raw_parts(place.cast::<u8>().add(known), size - known) };
+    if tail.iter().any(|byte| *byte != 0) {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("{what} has a field of a later version that is not 0"),
+        ));
+    }
+    let mut value = zero;
+    // SAFETY: both are at least `known` bytes long, and `value` is a structure of its own. It is copied as
+    // bytes, so that neither alignment nor a cut between fields matters.
+    unsafe { place.cast::<u8>().copy_to_nonoverlapping((&raw mut value).cast(), known) };
+    Ok(Some(value))
+}
+
+/// Refuses the size of a structure that none has.
+fn check_size(size: usize, what: &'static str) -> Result<()> {
+    if size > STRUCT_MAX {
+        return Err(Error::new(ErrorKind::Invalid, format!("the size of {what} is out of range")));
+    }
+    Ok(())
+}
+
 /// An output structure together with the size that the caller knows of it.
 pub(super) struct SizedOut<T> {
     place: NonNull<T>,
@@ -183,9 +289,7 @@ pub(super) unsafe fn sized_out<T>(
     size: usize,
     what: &'static str,
 ) -> Result<SizedOut<T>> {
-    if size > STRUCT_MAX {
-        return Err(Error::new(ErrorKind::Invalid, format!("the size of {what} is out of range")));
-    }
+    check_size(size, what)?;
     let place = NonNull::new(place).ok_or_else(|| null(what))?;
     Ok(SizedOut { place, size })
 }
@@ -225,8 +329,12 @@ pub(super) fn null(what: &'static str) -> Error {
 }
 
 #[cold]
-fn empty_key(data: *const c_void) -> Error {
-    if data.is_null() { null("key") } else { Error::new(ErrorKind::Invalid, "the key is empty") }
+fn empty(data: *const c_void, what: &'static str) -> Error {
+    if data.is_null() {
+        null(what)
+    } else {
+        Error::new(ErrorKind::Invalid, format!("the {what} is empty"))
+    }
 }
 
 #[cold]

@@ -1,12 +1,16 @@
-//! Seeing inside: the counters, and how many entries there are.
+//! Seeing inside: the counters, how many entries there are, and both as a text for Prometheus.
+
+use std::ptr;
 
 use super::guard::guard;
 use super::open_caches::{share, with_shared};
 use super::pointers::{self, Out};
 use super::status::LCACHE_OK;
-use super::types::{lc_cache, lc_stats, lc_status};
+use super::types::{lc_cache, lc_stats, lc_status, lc_value};
+use super::value;
 use crate::ops::BlockingCache;
 use crate::stats::CacheStats;
+use crate::value::Value;
 
 /// The counters of a cache. Asks no server.
 ///
@@ -51,6 +55,28 @@ pub unsafe extern "C" fn lc_count(cache: lc_cache, out: *mut u64) -> lc_status {
         // SAFETY: the caller passes NULL or what the header asks for.
         let out = unsafe { Out::new(out, "out")? };
         out.put(with_shared(cache, |cache| cache.count())?);
+        Ok(LCACHE_OK)
+    })
+}
+
+/// The counters of a cache in the text format of Prometheus. Asks no server.
+///
+/// cache: an open handle.
+/// out: receives the text, not NUL-terminated; NULL is written on every outcome but LCACHE_OK.
+///
+/// Returns: LCACHE_OK; LCACHE_EINVAL (out is NULL); LCACHE_EHANDLE; LCACHE_EUNSUPPORTED (this kind of cache
+/// can't do it); LCACHE_ENOMEM; LCACHE_EPANIC.
+/// Threads: any.
+/// Blocks: never.
+/// Ownership: the caller frees *out with lc_value_free; it outlives the cache.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lc_metrics(cache: lc_cache, out: *mut *mut lc_value) -> lc_status {
+    guard(|| {
+        // SAFETY: the caller passes NULL or what the header asks for.
+        let out = unsafe { Out::new(out, "out")? };
+        out.put(ptr::null_mut());
+        let text = share(cache)?.metrics()?;
+        out.put(value::into_raw(Value::from_vec(text.into_bytes(), 0)?));
         Ok(LCACHE_OK)
     })
 }

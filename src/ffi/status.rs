@@ -101,7 +101,8 @@ pub extern "C" fn lc_strerror(status: lc_status) -> *const c_char {
     text_of(status).as_ptr()
 }
 
-const fn text_of(status: lc_status) -> &'static CStr {
+/// What [`lc_strerror`] says.
+pub(super) const fn text_of(status: lc_status) -> &'static CStr {
     match status {
         LCACHE_OK => c"ok",
         LCACHE_MISS => c"key absent or expired",

@@ -1,10 +1,6 @@
-//! The types and plain constants of the C API, also those that only functions of later versions take:
-//! the numbers are fixed from the start.
+//! The types and plain constants of the C API.
 
-#![allow(
-    dead_code,
-    reason = "some of these are used by C alone, or by functions of later versions"
-)]
+#![allow(dead_code, reason = "some of these are used by C alone")]
 
 use std::ffi::{c_char, c_void};
 
@@ -25,12 +21,12 @@ pub struct lc_config {
     _opaque: [u8; 0],
 }
 
-/// A lock that is held.
+/// A lock that is held. Given back, and freed, with lc_lock_release.
 pub struct lc_lock {
     _opaque: [u8; 0],
 }
 
-/// Where a loader puts the value that it has loaded.
+/// Where a loader puts the value that it has loaded. Valid while the loader runs, and no longer.
 pub struct lc_sink {
     _opaque: [u8; 0],
 }
@@ -93,8 +89,9 @@ pub const LCACHE_EVENT_DEGRADED: u32 = 8;
 /// It has both again.
 pub const LCACHE_EVENT_RECOVERED: u32 = 16;
 
-/// Options of one read.
+/// Options of one read. Start from LCACHE_GET_OPTIONS_INIT.
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub struct lc_get_options {
     /// Bound of the call in milliseconds; 0 takes the cache's.
     pub timeout_ms: u32,
@@ -104,6 +101,7 @@ pub struct lc_get_options {
 
 /// What one read found.
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub struct lc_get_result {
     /// The pinned value, to be freed with lc_value_free.
     pub value: *mut lc_value,
@@ -111,7 +109,8 @@ pub struct lc_get_result {
     pub data: *const c_void,
     /// How many bytes.
     pub len: usize,
-    /// Time to live in milliseconds; LCACHE_TTL_NONE where it never expires.
+    /// Time to live in milliseconds; LCACHE_TTL_NONE where it never expires. Of a value past its proven
+    /// freshness: how long it may still be served.
     pub ttl_ms: u64,
     /// LCACHE_FROM_L1 or LCACHE_FROM_L2, and LCACHE_STALE.
     pub flags: u32,
@@ -121,12 +120,14 @@ pub struct lc_get_result {
 
 /// Options of one write. Start from LCACHE_SET_OPTIONS_INIT: a zeroed ttl_ms means "already expired".
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub struct lc_set_options {
     /// Time to live in milliseconds, LCACHE_TTL_NONE or LCACHE_TTL_DEFAULT.
     pub ttl_ms: u64,
-    /// How long past its TTL the value may be served when a reload fails, in milliseconds.
+    /// How long past its TTL the value may be served when a reload fails, in milliseconds; 0 for not at
+    /// all, LCACHE_STALE_DEFAULT for as long as the cache's `stale_ttl` says.
     pub stale_ms: u64,
-    /// Tags of the value; NULL where tag_count is 0.
+    /// Tags of the value, 1 to LCACHE_KEY_MAX bytes each, for lc_invalidate_tag; NULL where tag_count is 0.
     pub tags: *const lc_bytes,
     /// How many tags.
     pub tag_count: usize,
@@ -184,12 +185,14 @@ pub struct lc_stats {
     pub hit_rate: f64,
 }
 
-/// Is shown a key; a result that is not 0 ends the enumeration.
+/// Is shown a key, whose bytes are valid during the call only; a result that is not 0 ends the
+/// enumeration. Runs on the caller's thread and may call the library; must not throw or longjmp.
 pub type lc_visit_fn =
     Option<unsafe extern "C" fn(ctx: *mut c_void, key: *const c_void, key_len: usize) -> i32>;
 
 /// Loads the value of a key into `out`: LCACHE_OK after lc_sink_set, LCACHE_MISS where there is none,
-/// anything else has failed. Runs on the caller's thread; must not throw or longjmp.
+/// anything else has failed. Runs on the caller's thread and may call the library, but not load its own
+/// key; must not throw or longjmp.
 pub type lc_load_fn = Option<
     unsafe extern "C" fn(
         ctx: *mut c_void,
@@ -214,8 +217,9 @@ pub type lc_log_fn = Option<
     ),
 >;
 
-/// Hears of an event, one of LCACHE_EVENT_...; `key` is NULL where it concerns no key. Runs on threads
-/// of the library; must not throw or longjmp. Calls that may block return LCACHE_EREENTRANT.
+/// Hears of an event, one of LCACHE_EVENT_...; `key` is NULL where it concerns no key, and its bytes are
+/// valid during the call only. Runs on threads of the library; must not throw or longjmp. Calls that may
+/// block return LCACHE_EREENTRANT.
 pub type lc_event_fn =
     Option<unsafe extern "C" fn(ctx: *mut c_void, event: i32, key: *const c_void, key_len: usize)>;
 

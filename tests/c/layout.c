@@ -48,7 +48,7 @@ _Static_assert((LCACHE_EVENT_INVALIDATED | LCACHE_EVENT_EVICTED | LCACHE_EVENT_E
                 | LCACHE_EVENT_RECOVERED) == 31, "events are bits");
 _Static_assert((LCACHE_FROM_L1 | LCACHE_FROM_L2 | LCACHE_STALE) == 7, "flags are bits");
 
-/* The types of later functions can be used today. */
+/* The types of the callbacks, and what structures of options begin with. */
 static int32_t visit(void *ctx, const void *key, size_t key_len) {
     (void)ctx, (void)key, (void)key_len;
     return 0;

@@ -7,6 +7,7 @@
 #include <lighter_cache.hpp>
 
 std::optional<lighter_cache::Value> read_in_another_file(const lighter_cache::Cache& cache, const std::string& key);
+std::optional<lighter_cache::Value> load_in_another_file(lighter_cache::Cache& cache, const std::string& key);
 void fail_in_another_file();
 
 int main() {
@@ -16,6 +17,7 @@ int main() {
     cache.set(lighter_cache::CacheKey::user(1), "Ada", 5min);
     const auto value = read_in_another_file(cache, "user:1");
     if (!value || value->view() != "Ada" || read_in_another_file(cache, "user:2")) return 2;
+    if (load_in_another_file(cache, "user:2")->view() != "loaded: user:2" || cache.incr("n") != 1) return 5;
     try {
         fail_in_another_file();
         return 3;

@@ -11,6 +11,8 @@ using lighter_cache::Bytes;
 using lighter_cache::Cache;
 using lighter_cache::Kind;
 using lighter_cache::Option;
+using lighter_cache::SetOptions;
+using lighter_cache::Sink;
 using lighter_cache::Stats;
 using lighter_cache::Ttl;
 using lighter_cache::Value;
@@ -22,6 +24,7 @@ static_assert(noexcept(std::declval<Cache&>().try_set("k", std::declval<std::str
 static_assert(noexcept(std::declval<Cache&>().try_remove("k")) && noexcept(std::declval<Cache&>().try_clear()));
 static_assert(noexcept(Cache::try_open("local:", std::declval<Cache&>())));
 static_assert(noexcept(std::declval<Cache&>().try_set_many(std::declval<std::pair<Bytes, Bytes> (&)[1]>())));
+static_assert(noexcept(std::declval<Cache&>().try_for_each_key("", std::declval<bool (&)(std::string_view)>())));
 static_assert(noexcept(std::declval<Cache&>().close()) && noexcept(std::declval<Value&>().copy()));
 
 // Without exceptions a throwing form does not compile; with them it is there.
@@ -113,6 +116,34 @@ TEST(seeing_inside) {
         CHECK_EQ(cache.try_dup(other), LCACHE_OK);
         CHECK_EQ(other.try_exists("k"), LCACHE_OK);
     });
+}
+
+TEST(functions_of_the_program) {
+    Cache cache;
+    Value value;
+    CHECK_EQ(Cache::try_local(cache), LCACHE_OK);
+    int calls = 0;
+    const auto loader = [&calls](std::string_view key, Sink& sink) {
+        ++calls;
+        SetOptions options(1h);
+        options.tags = {"tag"};
+        const lc_status status = sink.set_options(options);
+        return status == LCACHE_OK && key == "k" ? sink.set("loaded") : LCACHE_MISS;
+    };
+    CHECK_EQ(cache.try_get_or_load("k", loader, value), LCACHE_OK);
+    CHECK_EQ(cache.try_get_or_load("k", SetOptions(5min), loader, value), LCACHE_OK);
+    CHECK(calls == 1 && value.view() == "loaded");
+    CHECK_EQ(cache.try_get_or_load("other", loader, value), LCACHE_MISS);
+    CHECK(!value);
+    CHECK_EQ(cache.try_invalidate_tag("tag"), LCACHE_OK);
+    CHECK_EQ(cache.try_exists("k"), LCACHE_MISS);
+
+    const std::pair<Bytes, Bytes> items[] = {{"a", "1"}, {"b", "2"}, {"c", "3"}};
+    CHECK_EQ(cache.try_set_many(items), LCACHE_OK);
+    int seen = 0;
+    CHECK_EQ(cache.try_for_each_key("", [&seen](std::string_view) { ++seen; }), LCACHE_OK);
+    CHECK_EQ(cache.try_for_each_key("", [&seen](std::string_view) { return ++seen < 5; }), LCACHE_OK);
+    CHECK_EQ(seen, 5);
 }
 
 TEST(opening) {

@@ -30,8 +30,10 @@
  * Threads: a Cache may be used by all threads at once, but opened, assigned, moved, closed or destroyed
  *   by one while no other uses it; dup() gives another thread a handle of its own. A Value likewise:
  *   all may read it.
+ * Callbacks: a loader, and what for_each_key calls, run on the caller's thread; what they throw comes out of
+ *   the call as it was thrown. What hears of events and of the log runs on threads of the library.
  * Cost: a Cache is one integer and a Value three words. Nothing here allocates but str(), the batches,
- *   CacheKey, Options and the log callback.
+ *   CacheKey, Options, the tags of SetOptions, and what subscribes to events or the log.
  */
 #ifndef LIGHTER_CACHE_HPP
 #define LIGHTER_CACHE_HPP
@@ -40,6 +42,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <initializer_list>
 #include <iterator>
 #include <map>
@@ -93,6 +96,19 @@ public:
 private:
     lc_status status_;
 };
+
+namespace detail {
+
+#if LIGHTER_CACHE_HAS_EXCEPTIONS
+/** Passes 0 and outcomes through, throws errors. */
+inline lc_status check(lc_status status) {
+    // An array that this header could not allocate is no failed call of the library: it left no message.
+    if (status < 0) throw Error(status, status == LCACHE_ENOMEM ? lc_strerror(status) : lc_last_error());
+    return status;
+}
+#endif
+
+}  // namespace detail
 
 // --- Bytes
 
@@ -246,6 +262,65 @@ inline constexpr Ttl none = Ttl::from_c(LCACHE_TTL_NONE);
 inline constexpr Ttl by_default = Ttl::from_c(LCACHE_TTL_DEFAULT);
 }  // namespace ttl
 
+/** How a value is stored, where a time to live alone does not say it. */
+struct SetOptions {
+    SetOptions() noexcept = default;
+    SetOptions(Ttl time) noexcept : ttl(time) {}
+    template <class Rep, class Period>
+    SetOptions(std::chrono::duration<Rep, Period> time) noexcept : ttl(time) {}
+
+    /** How long it lives. */
+    Ttl ttl{};
+    /** How long past that it may be served where a reload fails; ttl::by_default is the cache's stale_ttl. */
+    Ttl stale{};
+    /** For invalidate_tag; any bytes, none of them empty. */
+    std::vector<std::string> tags{};
+    /** Bound of the call; zero takes the cache's. */
+    std::chrono::milliseconds timeout{0};
+};
+
+namespace detail {
+
+static_assert(LCACHE_STALE_DEFAULT == LCACHE_TTL_DEFAULT, "a Ttl stands for a stale window, too");
+
+/** A timeout of the C API. */
+inline std::uint32_t timeout_ms(std::chrono::milliseconds timeout) noexcept {
+    const std::uint64_t ms = to_ms(timeout);
+    return ms > UINT32_MAX ? UINT32_MAX : static_cast<std::uint32_t>(ms);
+}
+
+/** An array that is empty where there is no memory for it. */
+template <class T>
+using Array = std::unique_ptr<T[]>;
+template <class T>
+Array<T> allocate(std::size_t n) noexcept {
+    return Array<T>(new (std::nothrow) T[n]);
+}
+
+/** SetOptions as the C API takes them. */
+class RawOptions {
+public:
+    explicit RawOptions(const SetOptions& from) noexcept {
+        raw_.ttl_ms = from.ttl.c_value();
+        raw_.stale_ms = from.stale.c_value();
+        raw_.timeout_ms = timeout_ms(from.timeout);
+        if (from.tags.empty()) return;
+        tags_ = allocate<lc_bytes>(from.tags.size());
+        if (!tags_) return;
+        for (const std::string& tag : from.tags) tags_[raw_.tag_count++] = {tag.data(), tag.size()};
+        raw_.tags = tags_.get();
+    }
+    /** Whether they say the same as `from`. */
+    bool complete(const SetOptions& from) const noexcept { return raw_.tag_count == from.tags.size(); }
+    const lc_set_options* get() const noexcept { return &raw_; }
+
+private:
+    lc_set_options raw_ = LCACHE_SET_OPTIONS_INIT;
+    Array<lc_bytes> tags_;
+};
+
+}  // namespace detail
+
 // --- Value
 
 /**
@@ -314,6 +389,22 @@ private:
     std::size_t size_ = 0;
 };
 
+/** What get_ex found. */
+struct Found {
+    Value value{};
+    /** How long it has still to live, ttl::none where it never expires; of a stale one, how long it may be served. */
+    Ttl remaining{};
+    /** LCACHE_FROM_L1 or LCACHE_FROM_L2, and LCACHE_STALE. */
+    std::uint32_t flags = 0;
+
+    /** Whether this process's memory answered. */
+    bool from_l1() const noexcept { return (flags & LCACHE_FROM_L1) != 0; }
+    /** Whether the server answered. */
+    bool from_l2() const noexcept { return (flags & LCACHE_FROM_L2) != 0; }
+    /** Whether it is past its proven freshness. */
+    bool stale() const noexcept { return (flags & LCACHE_STALE) != 0; }
+};
+
 // --- Names
 
 /**
@@ -379,14 +470,6 @@ struct Option {
 
 namespace detail {
 
-/** An array that is empty where there is no memory for it. */
-template <class T>
-using Array = std::unique_ptr<T[]>;
-template <class T>
-Array<T> allocate(std::size_t n) noexcept {
-    return Array<T>(new (std::nothrow) T[n]);
-}
-
 inline lc_bytes raw(const Bytes& bytes) noexcept { return {bytes.data(), bytes.size()}; }
 
 /** Whether bytes seen through a T that a range makes on the fly outlive it. */
@@ -399,16 +482,273 @@ inline constexpr bool is_view<std::pair<A, B>> = is_view<A> && is_view<B>;
 template <class Range>
 inline constexpr bool lasts = is_view<decltype(*std::begin(std::declval<const Range&>()))>;
 
-#if LIGHTER_CACHE_HAS_EXCEPTIONS
-/** Passes 0 and outcomes through, throws errors. */
-inline lc_status check(lc_status status) {
-    // An array that this header could not allocate is no failed call of the library: it left no message.
-    if (status < 0) throw Error(status, status == LCACHE_ENOMEM ? lc_strerror(status) : lc_last_error());
-    return status;
+}  // namespace detail
+
+// --- Loaders and visitors
+
+/** Where a loader puts what it has loaded, while it runs. */
+class Sink {
+public:
+    /** Of the C API; stays the library's. */
+    explicit Sink(lc_sink* sink) noexcept : sink_(sink) {}
+    Sink(const Sink&) = delete;
+    Sink& operator=(const Sink&) = delete;
+
+    /** Gives the value, which is copied. The last call counts. */
+    [[nodiscard]] lc_status set(Bytes value) noexcept { return lc_sink_set(sink_, value.data(), value.size()); }
+    /** How it is to be stored, where the loader knows better than the caller of get_or_load. */
+    [[nodiscard]] lc_status set_options(const SetOptions& options) noexcept {
+        const detail::RawOptions raw(options);
+        return raw.complete(options) ? lc_sink_set_options(sink_, raw.get(), sizeof *raw.get()) : LCACHE_ENOMEM;
+    }
+
+private:
+    lc_sink* sink_;
+};
+
+namespace detail {
+
+inline std::string_view text(const void* data, std::size_t size) noexcept {
+    return {static_cast<const char*>(data), size};
 }
+
+inline lc_status give(Bytes loaded, Sink& sink) noexcept { return sink.set(loaded); }
+template <class T>
+lc_status give(const std::optional<T>& loaded, Sink& sink) noexcept {
+    return loaded ? sink.set(*loaded) : LCACHE_MISS;
+}
+
+/** Calls a loader, whichever of its three forms it has. */
+template <class F>
+lc_status load_by(F& load, std::string_view key, Sink& sink) {
+    if constexpr (std::is_invocable_r_v<lc_status, F&, std::string_view, Sink&>) {
+        return load(key, sink);
+    } else if constexpr (std::is_invocable_v<F&, std::string_view>) {
+        return give(load(key), sink);
+    } else {
+        return give(load(), sink);
+    }
+}
+
+/** Shows a key; what the function returns, if anything, says whether to go on. */
+template <class F>
+std::int32_t visit_by(F& visit, std::string_view key) {
+    if constexpr (std::is_void_v<decltype(visit(key))>) {
+        visit(key);
+        return 0;
+    } else {
+        return visit(key) ? 0 : 1;
+    }
+}
+
+/** A function of the program, for the duration of a call; it need not be an object. */
+template <class F>
+struct Borrowed {
+    F& function;
+};
+
+/**
+ * What the library calls for the noexcept forms. `Catches` keeps the two versions apart where a program links
+ * files that were compiled with and without exceptions.
+ */
+template <class F, bool Catches = LIGHTER_CACHE_HAS_EXCEPTIONS != 0>
+lc_status load_call(void* ctx, const void* key, std::size_t key_len, lc_sink* out) noexcept {
+    Sink sink(out);
+#if LIGHTER_CACHE_HAS_EXCEPTIONS
+    try {
+#endif
+        return load_by(static_cast<Borrowed<F>*>(ctx)->function, text(key, key_len), sink);
+#if LIGHTER_CACHE_HAS_EXCEPTIONS
+    } catch (...) {
+        return LCACHE_ELOADER;
+    }
+#endif
+}
+
+template <class F>
+std::int32_t visit_call(void* ctx, const void* key, std::size_t key_len) noexcept {
+    return visit_by(static_cast<Borrowed<F>*>(ctx)->function, text(key, key_len));
+}
+
+#if LIGHTER_CACHE_HAS_EXCEPTIONS
+/** A borrowed function, and what it threw: kept on this side of the library until the call is over. */
+template <class F>
+struct Caught {
+    F& function;
+    std::exception_ptr thrown{};
+
+    static lc_status load(void* ctx, const void* key, std::size_t key_len, lc_sink* out) noexcept {
+        auto& self = *static_cast<Caught*>(ctx);
+        Sink sink(out);
+        try {
+            return load_by(self.function, text(key, key_len), sink);
+        } catch (...) {
+            self.thrown = std::current_exception();
+            return LCACHE_ELOADER;
+        }
+    }
+    static std::int32_t visit(void* ctx, const void* key, std::size_t key_len) noexcept {
+        auto& self = *static_cast<Caught*>(ctx);
+        try {
+            return visit_by(self.function, text(key, key_len));
+        } catch (...) {
+            self.thrown = std::current_exception();
+            return 1;
+        }
+    }
+};
 #endif
 
 }  // namespace detail
+
+// --- Lock
+
+/**
+ * A lock that is held until it is released, destroyed, or its lease runs out. Moves only.
+ *
+ * A Lock made by default, moved from or released is empty: it is none, and what is asked of it is LCACHE_EINVAL.
+ */
+class Lock {
+public:
+    Lock() noexcept = default;
+    Lock(Lock&& other) noexcept : lock_(other.release_to_c()) {}
+    Lock& operator=(Lock&& other) noexcept {
+        if (this != &other) {
+            give_back();
+            lock_ = other.release_to_c();
+        }
+        return *this;
+    }
+    Lock(const Lock&) = delete;
+    Lock& operator=(const Lock&) = delete;
+    ~Lock() { give_back(); }
+
+    /** Takes over a lock of the C API; NULL is none. */
+    static Lock adopt(lc_lock* lock) noexcept {
+        Lock adopted;
+        adopted.lock_ = lock;
+        return adopted;
+    }
+    /** Gives the lock away, to be released with lc_lock_release. */
+    lc_lock* release_to_c() noexcept { return std::exchange(lock_, nullptr); }
+
+    /** Whether this holds a lock, as far as this object knows: its lease may have run out. */
+    explicit operator bool() const noexcept { return lock_ != nullptr; }
+    /** A number that grows with every acquisition of the lock's name; 0 of an empty one. */
+    std::uint64_t fence() const noexcept { return lc_lock_fence(lock_); }
+    /** Begins a new lease. LCACHE_OK, or LCACHE_LOST where the lease had run out. */
+    [[nodiscard]] lc_status try_extend(std::chrono::milliseconds lease) noexcept {
+        return lc_lock_extend(lock_, detail::to_ms(lease));
+    }
+    /** Gives the lock back; this is empty on every outcome. LCACHE_OK, or LCACHE_LOST. */
+    [[nodiscard]] lc_status try_release() noexcept { return lc_lock_release(release_to_c()); }
+
+#if LIGHTER_CACHE_HAS_EXCEPTIONS
+    /** Begins a new lease; false where the lease had run out. */
+    bool extend(std::chrono::milliseconds lease) { return detail::check(try_extend(lease)) == LCACHE_OK; }
+    /** Gives the lock back; false where the lease had run out. This is empty on every outcome. */
+    bool release() { return detail::check(try_release()) == LCACHE_OK; }
+#endif
+
+private:
+    void give_back() noexcept {
+        if (lock_) (void)try_release();
+    }
+
+    lc_lock* lock_ = nullptr;
+};
+
+// --- Events
+
+/** What may happen to a cache or to a key without a call. Combine with |. */
+enum class Event : std::uint32_t {
+    invalidated = LCACHE_EVENT_INVALIDATED,
+    evicted = LCACHE_EVENT_EVICTED,
+    expired = LCACHE_EVENT_EXPIRED,
+    degraded = LCACHE_EVENT_DEGRADED,
+    recovered = LCACHE_EVENT_RECOVERED
+};
+constexpr Event operator|(Event a, Event b) noexcept {
+    return static_cast<Event>(static_cast<std::uint32_t>(a) | static_cast<std::uint32_t>(b));
+}
+
+namespace detail {
+
+/** What the library calls: nothing that the program throws gets back into it. `Catches` as for load_call. */
+template <class F, bool Catches = LIGHTER_CACHE_HAS_EXCEPTIONS != 0>
+void event_call(void* ctx, std::int32_t event, const void* key, std::size_t key_len) noexcept {
+#if LIGHTER_CACHE_HAS_EXCEPTIONS
+    try {
+#endif
+        (*static_cast<F*>(ctx))(static_cast<Event>(event), text(key, key_len));
+#if LIGHTER_CACHE_HAS_EXCEPTIONS
+    } catch (...) {
+        // It has no caller who could be told.
+    }
+#endif
+}
+
+/** What the library calls when it does not need a function any more. */
+template <class F>
+void destroy_function(void* ctx) noexcept {
+    delete static_cast<F*>(ctx);
+}
+
+}  // namespace detail
+
+/**
+ * A subscription to events, until it is ended or destroyed. Moves only.
+ *
+ * It has a handle of its own, so that the cache stays open as long as it lasts.
+ */
+class Subscription {
+public:
+    Subscription() noexcept = default;
+    Subscription(Subscription&& other) noexcept
+        : handle_(std::exchange(other.handle_, 0)), id_(std::exchange(other.id_, 0)) {}
+    Subscription& operator=(Subscription&& other) noexcept {
+        if (this != &other) {
+            end();
+            handle_ = std::exchange(other.handle_, 0);
+            id_ = std::exchange(other.id_, 0);
+        }
+        return *this;
+    }
+    Subscription(const Subscription&) = delete;
+    Subscription& operator=(const Subscription&) = delete;
+    ~Subscription() { end(); }
+
+    /** Whether it is one that was not ended. */
+    explicit operator bool() const noexcept { return handle_ != 0; }
+    /**
+     * Ends it now: afterwards its function is not running and is not called again (but goes on to its end where
+     * it calls this itself). Nothing happens where it is ended already.
+     */
+    void end() noexcept {
+        if (handle_ == 0) return;
+        lc_unsubscribe(handle_, id_);
+        lc_close(std::exchange(handle_, 0));
+    }
+
+private:
+    friend class Cache;
+    Subscription(lc_cache handle, std::uint64_t id) noexcept : handle_(handle), id_(id) {}
+
+    lc_cache handle_ = 0;
+    std::uint64_t id_ = 0;
+};
+
+/** The outcome of a compare_and_set. */
+enum class Swap : std::int32_t {
+    /** The value was the expected one, and is now the new one. */
+    done = LCACHE_OK,
+    /** The value is another: nothing was stored. */
+    conflict = LCACHE_CONFLICT,
+    /** There is none: nothing was stored. */
+    absent = LCACHE_MISS
+};
+
+// --- The cache
 
 /**
  * An open cache, of whichever kind. Moves only; the destructor closes it.
@@ -567,6 +907,124 @@ public:
         const auto names = raw_keys(keys, n);
         return names ? lc_delete_many(handle_, names.get(), n, &removed) : LCACHE_ENOMEM;
     }
+    /** With a stale window, tags or a deadline. */
+    template <class O, std::enable_if_t<std::is_same_v<O, SetOptions>, int> = 0>
+    [[nodiscard]] lc_status try_set(Bytes key, Bytes value, const O& options) noexcept {
+        const detail::RawOptions raw(options);
+        if (!raw.complete(options)) return LCACHE_ENOMEM;
+        return lc_set_ex(handle_, key.data(), key.size(), value.data(), value.size(), raw.get(), sizeof *raw.get());
+    }
+    /** LCACHE_OK or LCACHE_MISS. On every outcome but LCACHE_OK `found` holds nothing afterwards. */
+    [[nodiscard]] lc_status try_get_ex(Bytes key, std::chrono::milliseconds timeout, Found& found) const noexcept {
+        lc_get_options options = LCACHE_GET_OPTIONS_INIT;
+        options.timeout_ms = detail::timeout_ms(timeout);
+        lc_get_result result{};
+        const lc_status status =
+            lc_get_ex(handle_, key.data(), key.size(), &options, sizeof options, &result, sizeof result);
+        found.value = Value(result.value, result.data, result.len);
+        found.remaining = Ttl::from_c(result.ttl_ms);
+        found.flags = result.flags;
+        return status;
+    }
+    [[nodiscard]] lc_status try_get_ex(Bytes key, Found& found) const noexcept {
+        return try_get_ex(key, std::chrono::milliseconds(0), found);
+    }
+    /** LCACHE_OK, or LCACHE_EXISTS where the key was there: nothing stored. */
+    [[nodiscard]] lc_status try_add(Bytes key, Bytes value, Ttl ttl = {}) noexcept {
+        return lc_add(handle_, key.data(), key.size(), value.data(), value.size(), ttl.c_value());
+    }
+    /** LCACHE_OK, or LCACHE_MISS where there is none: nothing stored. */
+    [[nodiscard]] lc_status try_replace(Bytes key, Bytes value, Ttl ttl = {}) noexcept {
+        return lc_replace(handle_, key.data(), key.size(), value.data(), value.size(), ttl.c_value());
+    }
+    /** LCACHE_OK; LCACHE_CONFLICT where the value is another, LCACHE_MISS where there is none: nothing stored. */
+    [[nodiscard]] lc_status try_compare_and_set(Bytes key, Bytes expected, Bytes value, Ttl ttl = {}) noexcept {
+        return lc_compare_and_set(handle_, key.data(), key.size(), expected.data(), expected.size(), value.data(),
+                                  value.size(), ttl.c_value());
+    }
+    /** The ttl is for a key that this call creates. */
+    [[nodiscard]] lc_status try_incr(Bytes key, std::int64_t delta, Ttl ttl, std::int64_t& sum) noexcept {
+        return lc_incr(handle_, key.data(), key.size(), delta, ttl.c_value(), &sum);
+    }
+    [[nodiscard]] lc_status try_incr(Bytes key, std::int64_t delta, std::int64_t& sum) noexcept {
+        return try_incr(key, delta, Ttl(), sum);
+    }
+    /** INT64_MIN, whose negative is no 64-bit integer, is LCACHE_EINVAL, without a message. */
+    [[nodiscard]] lc_status try_decr(Bytes key, std::int64_t delta, Ttl ttl, std::int64_t& sum) noexcept {
+        return delta == INT64_MIN ? LCACHE_EINVAL : try_incr(key, -delta, ttl, sum);
+    }
+    [[nodiscard]] lc_status try_decr(Bytes key, std::int64_t delta, std::int64_t& sum) noexcept {
+        return try_decr(key, delta, Ttl(), sum);
+    }
+    /** LCACHE_OK, also where no value carries the tag. */
+    [[nodiscard]] lc_status try_invalidate_tag(Bytes tag) noexcept {
+        return lc_invalidate_tag(handle_, tag.data(), tag.size());
+    }
+    /** An empty prefix means all keys. */
+    [[nodiscard]] lc_status try_delete_prefix(Bytes prefix, std::size_t& deleted) noexcept {
+        return lc_delete_prefix(handle_, prefix.data(), prefix.size(), &deleted);
+    }
+    /** As for_each_key; what `visit` throws ends the program. */
+    template <class F>
+    [[nodiscard]] lc_status try_for_each_key(Bytes prefix, F&& visit) const noexcept {
+        using Function = std::remove_reference_t<F>;
+        detail::Borrowed<Function> borrowed{visit};
+        return lc_foreach_key(handle_, prefix.data(), prefix.size(), &detail::visit_call<Function>, &borrowed);
+    }
+    /** LCACHE_OK; LCACHE_MISS where there is none; LCACHE_ELOADER where the loader fails or throws. See get_or_load. */
+    template <class F>
+    [[nodiscard]] lc_status try_get_or_load(Bytes key, const SetOptions& options, F&& loader, Value& value) noexcept {
+        using Function = std::remove_reference_t<F>;
+        detail::Borrowed<Function> borrowed{loader};
+        return load_through(key, options, &detail::load_call<Function>, &borrowed, value);
+    }
+    template <class F>
+    [[nodiscard]] lc_status try_get_or_load(Bytes key, F&& loader, Value& value) noexcept {
+        return try_get_or_load(key, SetOptions(), loader, value);
+    }
+    /** LCACHE_OK, or LCACHE_BUSY where others held it all that time. `lock` is replaced on LCACHE_OK only. */
+    [[nodiscard]] lc_status try_lock(Bytes name, std::chrono::milliseconds lease, std::chrono::milliseconds wait,
+                                     Lock& lock) noexcept {
+        lc_lock* taken = nullptr;
+        const lc_status status = lc_lock_acquire(handle_, name.data(), name.size(), detail::to_ms(lease),
+                                                 detail::to_ms(wait), &taken);
+        if (status == LCACHE_OK) lock = Lock::adopt(taken);
+        return status;
+    }
+    /** `keys`: a sized range of what a Bytes is made from. On a Hybrid only. */
+    template <class Keys>
+    [[nodiscard]] lc_status try_warm(const Keys& keys, std::size_t& loaded) noexcept {
+        const std::size_t n = std::size(keys);
+        const auto names = raw_keys(keys, n);
+        return names ? lc_warm(handle_, names.get(), n, &loaded) : LCACHE_ENOMEM;
+    }
+    /** On a Hybrid only. */
+    [[nodiscard]] lc_status try_warm_prefix(Bytes prefix, std::size_t limit, std::size_t& loaded) noexcept {
+        return lc_warm_prefix(handle_, prefix.data(), prefix.size(), limit, &loaded);
+    }
+    /** On a Local cache only. */
+    [[nodiscard]] lc_status try_save(const char* path, std::size_t& entries) const noexcept {
+        return lc_save(handle_, path, &entries);
+    }
+    /** On a Local cache only. */
+    [[nodiscard]] lc_status try_load(const char* path, std::size_t& entries) noexcept {
+        return lc_load(handle_, path, &entries);
+    }
+    /** On every outcome but LCACHE_OK `text` holds nothing afterwards. */
+    [[nodiscard]] lc_status try_metrics(Value& text) const noexcept {
+        lc_value* found = nullptr;
+        const lc_status status = lc_metrics(handle_, &found);
+        text = Value::adopt(found);
+        return status;
+    }
+    /** As subscribe. `subscription` is replaced (what it was is ended) on LCACHE_OK only. */
+    template <class F>
+    [[nodiscard]] lc_status try_subscribe(Event events, F&& f, Subscription& subscription) noexcept {
+        using Function = std::decay_t<F>;
+        static_assert(std::is_nothrow_constructible_v<Function, F&&>, "moving (std::move) or copying it must not throw");
+        auto* const function = new (std::nothrow) Function(std::forward<F>(f));
+        return function ? subscribe_through(events, function, subscription) : LCACHE_ENOMEM;
+    }
     [[nodiscard]] lc_status try_stats(Stats& stats) const noexcept {
         return lc_stats_get(handle_, &stats, sizeof stats);
     }
@@ -683,6 +1141,152 @@ public:
     }
     std::size_t remove_many(std::initializer_list<Bytes> keys) { return remove_many<>(keys); }
 
+    /** Stores a value with a stale window, tags or a deadline. */
+    template <class O, std::enable_if_t<std::is_same_v<O, SetOptions>, int> = 0>
+    void set(Bytes key, Bytes value, const O& options) {
+        detail::check(try_set(key, value, options));
+    }
+    /** The value, how long it has still to live, which tier answered, and whether it is past its proven freshness. */
+    [[nodiscard]] std::optional<Found> get_ex(Bytes key,
+                                              std::chrono::milliseconds timeout = std::chrono::milliseconds(0)) const {
+        Found found;
+        if (detail::check(try_get_ex(key, timeout, found)) != LCACHE_OK) return std::nullopt;
+        return found;
+    }
+    /** Stores a value where the key is absent, and says whether it did. Atomic. */
+    bool add(Bytes key, Bytes value, Ttl ttl = {}) { return detail::check(try_add(key, value, ttl)) == LCACHE_OK; }
+    /** Stores a value where the key is there, and says whether it did. Atomic. */
+    bool replace(Bytes key, Bytes value, Ttl ttl = {}) {
+        return detail::check(try_replace(key, value, ttl)) == LCACHE_OK;
+    }
+    /** Stores a value where the present one is the expected one. Atomic. */
+    Swap compare_and_set(Bytes key, Bytes expected, Bytes value, Ttl ttl = {}) {
+        return static_cast<Swap>(detail::check(try_compare_and_set(key, expected, value, ttl)));
+    }
+    /** Adds to a number in decimal digits, and returns the sum; an absent key counts as 0 and is given the ttl. */
+    std::int64_t incr(Bytes key, std::int64_t delta = 1, Ttl ttl = {}) {
+        std::int64_t sum = 0;
+        detail::check(try_incr(key, delta, ttl, sum));
+        return sum;
+    }
+    /** Subtracts, as incr adds. */
+    std::int64_t decr(Bytes key, std::int64_t delta = 1, Ttl ttl = {}) {
+        if (delta == INT64_MIN) throw Error(LCACHE_EINVAL, "the negative of INT64_MIN is no 64-bit integer");
+        return incr(key, -delta, ttl);
+    }
+
+    /** Makes all values that carry the tag absent, at a cost that does not grow with their number. */
+    void invalidate_tag(Bytes tag) { detail::check(try_invalidate_tag(tag)); }
+    /** Removes all keys that begin with the prefix (all keys, where it is empty); says how many there were. */
+    std::size_t delete_prefix(Bytes prefix) {
+        std::size_t deleted = 0;
+        detail::check(try_delete_prefix(prefix, deleted));
+        return deleted;
+    }
+    /**
+     * Calls visit(std::string_view key) for the keys that begin with the prefix (all keys, where it is empty), in no
+     * order. A visit that returns false ends it, and so does one that throws: the exception comes out of here. It
+     * runs on this thread and may use the cache; the key is valid during the call only. Redis may name a key twice.
+     */
+    template <class F>
+    void for_each_key(Bytes prefix, F&& visit) const {
+        using Caught = detail::Caught<std::remove_reference_t<F>>;
+        Caught caught{visit};
+        const lc_status status = lc_foreach_key(handle_, prefix.data(), prefix.size(), &Caught::visit, &caught);
+        if (caught.thrown) std::rethrow_exception(caught.thrown);
+        detail::check(status);
+    }
+
+    /**
+     * The value; where there is none, `loader` is called and what it returns is stored. However many ask for one key
+     * at a time, one of them loads, and the others wait for what it gets. Nothing where the loader says that there
+     * is none.
+     *
+     *   cache.get_or_load("user:1", 5min, [&] { return read_from_database(1); });
+     *
+     * It is loader() or loader(std::string_view key), either of which returns bytes (std::string, std::vector, ...)
+     * or a std::optional of them, empty for "there is none"; or lc_status loader(std::string_view key, Sink& sink),
+     * which calls sink.set and returns LCACHE_OK, or returns LCACHE_MISS. It runs on this thread and may use the
+     * cache, but not load its own key. What it throws comes out of here as it was thrown, unless a stale value is
+     * served in its place; who waited for it gets an Error with LCACHE_ELOADER.
+     */
+    template <class F>
+    [[nodiscard]] std::optional<Value> get_or_load(Bytes key, const SetOptions& options, F&& loader) {
+        using Caught = detail::Caught<std::remove_reference_t<F>>;
+        Caught caught{loader};
+        Value value;
+        const lc_status status = load_through(key, options, &Caught::load, &caught, value);
+        if (status < 0 && caught.thrown) std::rethrow_exception(caught.thrown);
+        if (detail::check(status) != LCACHE_OK) return std::nullopt;
+        return value;
+    }
+    template <class F>
+    [[nodiscard]] std::optional<Value> get_or_load(Bytes key, F&& loader) {
+        return get_or_load(key, SetOptions(), loader);
+    }
+
+    /**
+     * Takes the lock of this name, and waits for it that long; nothing where others held it all the time. It is held
+     * until the Lock is released or destroyed, and no longer than the lease.
+     */
+    [[nodiscard]] std::optional<Lock> lock(Bytes name, std::chrono::milliseconds lease,
+                                           std::chrono::milliseconds wait = std::chrono::milliseconds(0)) {
+        Lock taken;
+        if (detail::check(try_lock(name, lease, wait, taken)) != LCACHE_OK) return std::nullopt;
+        return taken;
+    }
+
+    /** Reads a sized range of keys from L2 into L1, says how many were there. On a Hybrid only. */
+    template <class Keys>
+    std::size_t warm(const Keys& keys) {
+        std::size_t loaded = 0;
+        detail::check(try_warm(keys, loaded));
+        return loaded;
+    }
+    std::size_t warm(std::initializer_list<Bytes> keys) { return warm<>(keys); }
+    /** As warm, for up to so many keys that begin with the prefix. */
+    std::size_t warm_prefix(Bytes prefix, std::size_t limit = SIZE_MAX) {
+        std::size_t loaded = 0;
+        detail::check(try_warm_prefix(prefix, limit, loaded));
+        return loaded;
+    }
+    /** Writes all entries to a file, which appears complete or not at all; says how many. On a Local cache only. */
+    std::size_t save(const std::string& path) const {
+        std::size_t entries = 0;
+        detail::check(try_save(text(path), entries));
+        return entries;
+    }
+    /**
+     * Stores the entries of a file that save wrote, less the time since; says how many. On a Local cache only. A
+     * damaged file loads nothing and is an Error with LCACHE_ECORRUPT.
+     */
+    std::size_t load(const std::string& path) {
+        std::size_t entries = 0;
+        detail::check(try_load(text(path), entries));
+        return entries;
+    }
+
+    /** The counters in the text format of Prometheus. Asks no server. */
+    [[nodiscard]] Value metrics() const {
+        Value text;
+        detail::check(try_metrics(text));
+        return text;
+    }
+    /**
+     * Calls f(Event, std::string_view key) for these events from now on, until the Subscription ends.
+     *
+     * f runs on threads of the library; the key is empty where an event concerns none, and valid during the call
+     * only; what f throws is dropped; in it, calls that may block give LCACHE_EREENTRANT. Events that come faster
+     * than it hears them are dropped.
+     */
+    template <class F>
+    [[nodiscard]] Subscription subscribe(Event events, F&& f) {
+        auto function = std::make_unique<std::decay_t<F>>(std::forward<F>(f));
+        Subscription subscription;
+        detail::check(subscribe_through(events, function.release(), subscription));
+        return subscription;
+    }
+
     /** The counters. Asks no server. */
     [[nodiscard]] Stats stats() const {
         Stats stats;
@@ -720,10 +1324,35 @@ private:
         return names;
     }
 
+    lc_status load_through(Bytes key, const SetOptions& options, lc_load_fn loader, void* ctx, Value& value) noexcept {
+        Value found;
+        const detail::RawOptions raw(options);
+        const lc_status status =
+            raw.complete(options)
+                ? lc_get_or_load(handle_, key.data(), key.size(), raw.get(), sizeof *raw.get(), loader, ctx,
+                                 &found.value_, &found.data_, &found.size_)
+                : LCACHE_ENOMEM;
+        value = std::move(found);
+        return status;
+    }
+
+    /** Takes `function`, which the library destroys also where it refuses it. */
+    template <class F>
+    lc_status subscribe_through(Event events, F* function, Subscription& subscription) noexcept {
+        lc_cache own = 0;
+        std::uint64_t id = 0;
+        const lc_status opened = lc_dup(handle_, &own);
+        const lc_status status = lc_subscribe(own, static_cast<std::uint32_t>(events), &detail::event_call<F>,
+                                              function, &detail::destroy_function<F>, &id);
+        if (opened == LCACHE_OK && status != LCACHE_OK) lc_close(own);
+        if (status == LCACHE_OK) subscription = Subscription(own, id);
+        return opened == LCACHE_OK ? status : opened;
+    }
+
 #if LIGHTER_CACHE_HAS_EXCEPTIONS
     /** A NUL inside would end the text for the library, and the rest would go unseen. */
     static const char* text(const std::string& text) {
-        if (text.find('\0') != std::string::npos) throw Error(LCACHE_EINVAL, "a URL or option has a NUL in it");
+        if (text.find('\0') != std::string::npos) throw Error(LCACHE_EINVAL, "a URL, option or path has a NUL in it");
         return text.c_str();
     }
 #endif
@@ -761,11 +1390,6 @@ void log_call(void* ctx, std::int32_t level, const char* target, const char* mes
 #endif
 }
 
-template <class F>
-void log_destroy(void* ctx) noexcept {
-    delete static_cast<F*>(ctx);
-}
-
 }  // namespace detail
 
 /**
@@ -782,7 +1406,7 @@ template <class F>
     auto* const state = new (std::nothrow) Function(std::forward<F>(f));
     if (!state) return LCACHE_ENOMEM;
     return lc_set_log_callback(static_cast<std::int32_t>(max_level), &detail::log_call<Function>, state,
-                               &detail::log_destroy<Function>);
+                               &detail::destroy_function<Function>);
 }
 
 /** From now on nobody hears it. */
@@ -793,8 +1417,7 @@ inline void clear_log_callback() noexcept { lc_set_log_callback(LCACHE_LOG_ERROR
  * program's to call, never a library's; a program that just exits need not. Opening again is fine.
  */
 [[nodiscard]] inline lc_status try_shutdown(std::chrono::milliseconds timeout) noexcept {
-    const std::uint64_t ms = detail::to_ms(timeout);
-    return lc_shutdown(ms > UINT32_MAX ? UINT32_MAX : static_cast<std::uint32_t>(ms));
+    return lc_shutdown(detail::timeout_ms(timeout));
 }
 
 #if LIGHTER_CACHE_HAS_EXCEPTIONS
@@ -804,7 +1427,7 @@ void set_log_callback(LogLevel max_level, F&& f) {
     auto state = std::make_unique<Function>(std::forward<F>(f));
     // The library destroys it also where it refuses it.
     detail::check(lc_set_log_callback(static_cast<std::int32_t>(max_level), &detail::log_call<Function>,
-                                      state.release(), &detail::log_destroy<Function>));
+                                      state.release(), &detail::destroy_function<Function>));
 }
 
 inline void shutdown(std::chrono::milliseconds timeout) { detail::check(try_shutdown(timeout)); }
