@@ -93,6 +93,11 @@ pub(crate) fn enter() -> Inside {
     }
 }
 
+/// Whether this thread is inside: then no foreign code may run.
+pub(crate) fn is_inside() -> bool {
+    OWN.get().is_some_and(Slot::is_inside)
+}
+
 #[inline]
 fn enter_by(slot: &'static Slot) -> Inside {
     if slot.enter() {

@@ -39,6 +39,7 @@
 //! - `ops` – the vocabulary: [`Ttl`], [`Remaining`], [`Kind`], and the traits over plain bytes
 //! - `value` – [`Value`], pinned bytes that any number of holders share
 //! - `flight` – single flight: of many callers that miss one key, one loads
+//! - `events` – who wants to hear of what happens to a cache, and the thread that tells them
 //! - `key`, `error`, `stats`, `log`, `clock` – what their names say
 //! - [`runtime`] – the tokio runtime that the library owns, started by the first call that needs it
 //! - `fork` – the gate that makes `fork()` safe whatever other threads are doing
@@ -70,6 +71,8 @@ pub mod config;
 #[doc(hidden)]
 pub mod envelope;
 mod error;
+#[allow(dead_code, reason = "no cache has events yet")]
+mod events;
 #[cfg(feature = "capi")]
 mod ffi;
 #[allow(dead_code, unused_imports, reason = "no cache has loaders yet")]
