@@ -74,6 +74,14 @@ impl Inside {
     pub(crate) fn thread_index(&self) -> usize {
         self.slot.index()
     }
+
+    /// Whether this is one of about 1,024 sections of its thread, evenly spread over whatever the thread
+    /// does in turn.
+    #[inline]
+    pub(crate) fn is_sampled(&self) -> bool {
+        // 2^64 over the golden ratio: multiples of it are spread evenly, also every second, third, ...
+        self.slot.number().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54 == 0
+    }
 }
 
 impl Drop for Inside {
@@ -91,6 +99,11 @@ pub(crate) fn enter() -> Inside {
         Some(slot) => enter_by(slot),
         None => enter_first(),
     }
+}
+
+/// Whether this thread is inside: then no foreign code may run.
+pub(crate) fn is_inside() -> bool {
+    OWN.get().is_some_and(Slot::is_inside)
 }
 
 #[inline]

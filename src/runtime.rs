@@ -144,6 +144,24 @@ impl Drop for LibraryScope {
     }
 }
 
+/// Starts a thread of the library outside of the runtime: with all signals blocked, and refused blocking
+/// calls.
+pub(crate) fn spawn_thread(
+    name: &str,
+    stack: usize,
+    run: impl FnOnce() + Send + 'static,
+) -> std::io::Result<()> {
+    // Threads inherit the mask of their maker, so no signal can reach one before its own first line.
+    let _masked = SignalsBlocked::new();
+    let thread = std::thread::Builder::new().name(name.into()).stack_size(stack);
+    thread
+        .spawn(|| {
+            LIBRARY.set(1);
+            run();
+        })
+        .map(drop)
+}
+
 /// Runs `call` so that its waits ask `check` at least every 100 ms and end with
 /// [`ErrorKind::Interrupted`] where it answers true.
 pub fn interruptible<R>(check: fn() -> bool, call: impl FnOnce() -> R) -> R {

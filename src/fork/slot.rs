@@ -62,6 +62,12 @@ impl Slot {
         self.index
     }
 
+    /// The number of the present section, for its own thread.
+    #[inline]
+    pub(super) fn number(&self) -> u64 {
+        self.state.load(Relaxed)
+    }
+
     pub(super) fn is_inside(&self) -> bool {
         self.section().is_some()
     }

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 
 use super::*;
-use crate::fork::tests::in_fork;
+use crate::fork::tests::{Stop, in_fork};
 
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(20);
@@ -250,12 +250,6 @@ fn forks_in_a_storm_of_locks() {
                     drop(take(&locks, b"job", LONG, LONG));
                 }
             });
-        }
-        struct Stop<'a>(&'a AtomicBool);
-        impl Drop for Stop<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, SeqCst);
-            }
         }
         let _stop = Stop(&stop);
         for _ in 0..20 {
