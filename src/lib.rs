@@ -73,7 +73,6 @@ pub mod config;
 #[doc(hidden)]
 pub mod envelope;
 mod error;
-#[allow(dead_code, reason = "no cache has events yet")]
 mod events;
 #[cfg(feature = "capi")]
 mod ffi;
@@ -86,7 +85,6 @@ mod hybrid;
 mod key;
 mod local;
 mod log;
-#[allow(dead_code, unused_imports, reason = "no cache tells its metrics yet")]
 mod metrics;
 mod ops;
 mod redis;

@@ -152,7 +152,7 @@ impl LocalCache {
             Overwrite::Refused => NEVER,
         };
         if !self.is_ahead(old) {
-            self.tally(&inside, Counter::Expirations);
+            self.note_expired(&inside, key);
         }
         if !removed.is_empty() {
             self.note_removed(&inside, &removed);

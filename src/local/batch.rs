@@ -92,9 +92,10 @@ impl LocalCache {
     /// such. Returns the number of the former.
     pub(super) fn count_taken(&self, inside: &fork::Inside, taken: &[Value]) -> u64 {
         let deleted = taken.iter().filter(|entry| self.lives(entry)).count() as u64;
-        let expired = taken.iter().filter(|entry| !self.is_ahead(entry.expires_at())).count();
         self.0.counters.add_inside(inside, Counter::Deletes, deleted);
-        self.0.counters.add_inside(inside, Counter::Expirations, expired as u64);
+        for expired in taken.iter().filter(|entry| !self.is_ahead(entry.expires_at())) {
+            self.note_expired(inside, expired.key());
+        }
         deleted
     }
 }

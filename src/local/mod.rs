@@ -52,8 +52,10 @@ use self::locks::Locks;
 pub use self::options::LocalCacheBuilder;
 use self::store::Store;
 use self::tags::Tags;
+use crate::events::Subscriptions;
 use crate::flight::Flights;
 use crate::fork;
+use crate::metrics::Durations;
 use crate::stats::Counters;
 use crate::value::Value;
 
@@ -81,6 +83,8 @@ struct Inner {
     flights: Flights<Option<Value>>,
     voids: Voids,
     locks: Locks,
+    subscriptions: Subscriptions,
+    durations: Durations,
     max_value_bytes: usize,
     sweep_interval: Duration,
     name: Option<String>,

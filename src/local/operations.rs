@@ -15,9 +15,10 @@ use super::{eviction, sweeper, tags};
 use crate::error::Result;
 use crate::fork::{self, Inside};
 use crate::key::{check_key, check_value};
+use crate::metrics::{self, Operation};
 use crate::ops::{
-    BlockingCache, Found, GetOptions, Kind, Loader, Lock, OwnedLoader, Remaining, SetOptions, Swap,
-    Tier, Ttl,
+    BlockingCache, Event, Events, Found, GetOptions, Kind, Listener, Loader, Lock, OwnedLoader,
+    Remaining, SetOptions, Swap, Tier, Ttl,
 };
 use crate::stats::{CacheStats, Counter};
 use crate::value::{Entry, Extra, NEVER, Value};
@@ -74,7 +75,7 @@ impl LocalCache {
             Overwrite::Refused => return Ok(false),
             Overwrite::Done { old_expiry } => {
                 if !self.is_ahead(old_expiry) {
-                    self.tally(inside, Counter::Expirations);
+                    self.note_expired(inside, key);
                 }
                 if !removed.is_empty() {
                     self.note_removed(inside, &removed);
@@ -111,8 +112,10 @@ impl LocalCache {
             self.note_removed(inside, &removed);
         }
         let Some(old) = put? else { return Ok(false) };
-        if old.is_some_and(|old| !self.is_ahead(old.expires_at())) {
-            self.tally(inside, Counter::Expirations);
+        if let Some(old) = old
+            && !self.is_ahead(old.expires_at())
+        {
+            self.note_expired(inside, old.key());
         }
         Ok(true)
     }
@@ -121,9 +124,20 @@ impl LocalCache {
     #[cold]
     pub(super) fn note_removed(&self, inside: &Inside, removed: &Removed) {
         for entry in removed.iter() {
-            let evicted = self.is_ahead(entry.expires_at());
-            self.tally(inside, if evicted { Counter::Evictions } else { Counter::Expirations });
+            if self.is_ahead(entry.expires_at()) {
+                self.tally(inside, Counter::Evictions);
+                self.0.subscriptions.emit(Event::Evicted, entry.key());
+            } else {
+                self.note_expired(inside, entry.key());
+            }
         }
+    }
+
+    /// Counts an entry that had expired when it was overwritten or taken out.
+    #[cold]
+    pub(super) fn note_expired(&self, inside: &Inside, key: &[u8]) {
+        self.tally(inside, Counter::Expirations);
+        self.0.subscriptions.emit(Event::Expired, key);
     }
 
     /// Takes an entry out; true if it was there. Counts one that had expired, as an expiration.
@@ -132,11 +146,10 @@ impl LocalCache {
         self.0.voids.add(hash);
         let old = self.0.store.write(hash).take(hash, key);
         let Some(old) = old else { return false };
-        let lived = self.lives(&old);
-        if !lived {
-            self.tally(inside, Counter::Expirations);
+        if !self.is_ahead(old.expires_at()) {
+            self.note_expired(inside, key);
         }
-        lived
+        self.lives(&old)
     }
 
     pub(super) fn delete_checked(&self, inside: &Inside, key: &[u8]) -> bool {
@@ -178,6 +191,7 @@ impl LocalCache {
     #[inline(always)]
     pub(crate) fn get_inside(&self, inside: &Inside, key: &[u8]) -> Result<Option<Value>> {
         check_key(key)?;
+        let _timing = self.0.durations.sample(inside, Operation::Get);
         let hash = self.0.store.hash(key);
         let shard = self.0.store.read(hash);
         let found = shard.find(hash, key).filter(|entry| self.lives(entry));
@@ -196,6 +210,7 @@ impl LocalCache {
         read: impl FnOnce(&Value) -> R,
     ) -> Result<Option<R>> {
         check_key(key)?;
+        let _timing = self.0.durations.sample(inside, Operation::Get);
         let hash = self.0.store.hash(key);
         let shard = self.0.store.read(hash);
         let Some(entry) = shard.find(hash, key).filter(|entry| self.lives(entry)) else {
@@ -239,6 +254,7 @@ impl LocalCache {
     ) -> Result<()> {
         check_key(key)?;
         check_value(value, self.0.max_value_bytes)?;
+        let _timing = self.0.durations.sample(inside, Operation::Set);
         match self.birth(ttl)? {
             Some(birth) => {
                 self.store(inside, key, value, birth, || true)?;
@@ -278,11 +294,13 @@ impl BlockingCache for LocalCache {
     }
 
     fn delete(&self, key: &[u8]) -> Result<bool> {
+        let _timing = self.0.durations.sample(&fork::enter(), Operation::Delete);
         check_key(key)?;
         Ok(self.delete_checked(&fork::enter(), key))
     }
 
     fn exists(&self, key: &[u8]) -> Result<bool> {
+        let _timing = self.0.durations.sample(&fork::enter(), Operation::Exists);
         check_key(key)?;
         let _inside = fork::enter();
         let hash = self.0.store.hash(key);
@@ -290,6 +308,7 @@ impl BlockingCache for LocalCache {
     }
 
     fn clear(&self) -> Result<()> {
+        let _timing = self.0.durations.time(Operation::Clear);
         self.0.voids.add_all();
         for shard in 0..self.shard_count() {
             let inside = fork::enter();
@@ -301,18 +320,22 @@ impl BlockingCache for LocalCache {
     }
 
     fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
+        let _timing = self.0.durations.time(Operation::GetMany);
         self.read_many(keys)
     }
 
     fn set_many(&self, items: &[(&[u8], &[u8])], ttl: Ttl) -> Result<()> {
+        let _timing = self.0.durations.time(Operation::SetMany);
         self.write_many(items, ttl)
     }
 
     fn delete_many(&self, keys: &[&[u8]]) -> Result<u64> {
+        let _timing = self.0.durations.time(Operation::DeleteMany);
         self.remove_many(keys)
     }
 
     fn ttl(&self, key: &[u8]) -> Result<Option<Remaining>> {
+        let _timing = self.0.durations.sample(&fork::enter(), Operation::Ttl);
         check_key(key)?;
         let _inside = fork::enter();
         let hash = self.0.store.hash(key);
@@ -322,6 +345,7 @@ impl BlockingCache for LocalCache {
     }
 
     fn expire(&self, key: &[u8], ttl: Ttl) -> Result<bool> {
+        let _timing = self.0.durations.sample(&fork::enter(), Operation::Expire);
         check_key(key)?;
         let expires_at = self.expiry(ttl)?;
         let inside = fork::enter();
@@ -345,6 +369,7 @@ impl BlockingCache for LocalCache {
     }
 
     fn count(&self) -> Result<u64> {
+        let _timing = self.0.durations.time(Operation::Count);
         Ok(self.len() as u64)
     }
 
@@ -396,22 +421,27 @@ impl BlockingCache for LocalCache {
     }
 
     fn add(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
+        let _timing = self.0.durations.sample(&fork::enter(), Operation::Add);
         self.put_where(key, value, ttl, false)
     }
 
     fn replace(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
+        let _timing = self.0.durations.sample(&fork::enter(), Operation::Replace);
         self.put_where(key, value, ttl, true)
     }
 
     fn compare_and_set(&self, key: &[u8], expected: &[u8], value: &[u8], ttl: Ttl) -> Result<Swap> {
+        let _timing = self.0.durations.sample(&fork::enter(), Operation::CompareAndSet);
         self.swap(key, expected, value, ttl)
     }
 
     fn incr(&self, key: &[u8], delta: i64, ttl: Ttl) -> Result<i64> {
+        let _timing = self.0.durations.sample(&fork::enter(), Operation::Incr);
         self.add_number(key, delta, ttl)
     }
 
     fn delete_prefix(&self, prefix: &[u8]) -> Result<u64> {
+        let _timing = self.0.durations.time(Operation::DeletePrefix);
         Ok(self.remove_prefix(prefix))
     }
 
@@ -420,6 +450,7 @@ impl BlockingCache for LocalCache {
         prefix: &[u8],
         visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<()> {
+        let _timing = self.0.durations.time(Operation::ForEachKey);
         self.visit_keys(prefix, visit);
         Ok(())
     }
@@ -430,6 +461,7 @@ impl BlockingCache for LocalCache {
         options: &SetOptions,
         load: &mut Loader<'_>,
     ) -> Result<Option<Value>> {
+        let _timing = self.0.durations.sample(&fork::enter(), Operation::GetOrLoad);
         self.load_once(key, options, load, None)
     }
 
@@ -439,14 +471,30 @@ impl BlockingCache for LocalCache {
         options: &SetOptions,
         load: OwnedLoader,
     ) -> Result<Option<Value>> {
+        let _timing = self.0.durations.sample(&fork::enter(), Operation::GetOrLoad);
         self.load_once(key, options, &mut |key| load(key), Some(&load))
     }
 
     fn lock(&self, name: &[u8], lease: Duration, wait: Duration) -> Result<Option<Lock>> {
+        let _timing = self.0.durations.time(Operation::Lock);
         self.0.locks.acquire(name, lease, wait)
     }
 
+    fn metrics(&self) -> Result<String> {
+        let stats = BlockingCache::stats(self)?;
+        Ok(metrics::render(Kind::Local, self.name(), &stats, &self.0.durations))
+    }
+
+    fn subscribe(&self, events: Events, listener: Listener) -> Result<u64> {
+        self.0.subscriptions.subscribe(events, listener)
+    }
+
+    fn unsubscribe(&self, id: u64) -> Result<bool> {
+        self.0.subscriptions.unsubscribe(id)
+    }
+
     fn invalidate_tag(&self, tag: &[u8]) -> Result<()> {
+        let _timing = self.0.durations.sample(&fork::enter(), Operation::InvalidateTag);
         tags::check_one(tag)?;
         self.0.tags.invalidate(&fork::enter(), tag);
         Ok(())

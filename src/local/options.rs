@@ -13,9 +13,11 @@ use super::tags::Tags;
 use super::{Clock, Inner, LocalCache};
 use crate::config::{CommonOptions, LocalOptions};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::Subscriptions;
 use crate::flight::Flights;
 use crate::fork;
 use crate::key::VALUE_MAX;
+use crate::metrics::Durations;
 use crate::ops::Ttl;
 use crate::stats::Counters;
 
@@ -212,6 +214,8 @@ impl LocalCache {
             flights: Flights::new(),
             voids: Voids::default(),
             locks: Locks::new(),
+            subscriptions: Subscriptions::new(),
+            durations: Durations::new(),
             max_value_bytes: common.max_value_bytes,
             sweep_interval: local.sweep_interval,
             name: common.name.clone(),
