@@ -11,7 +11,7 @@ use pyo3::types::{PyBool, PyDelta, PyDeltaAccess, PyFloat, PyInt, PyString};
 use crate::errors;
 
 /// Longer than any TTL that the core accepts: it refuses it with its own message.
-const TOO_LONG: Duration = Duration::from_secs(1 << 40);
+pub(crate) const TOO_LONG: Duration = Duration::from_secs(1 << 40);
 
 /// The argument `ttl`.
 #[derive(Clone, Copy)]
@@ -51,6 +51,14 @@ impl<'py> FromPyObject<'_, 'py> for TtlArg {
             )))
         }
     }
+}
+
+/// A length of time, said as a TTL is; `None` where it never ends. Less than nothing is nothing.
+pub(crate) fn duration(object: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
+    Ok(match object.extract::<TtlArg>()?.0 {
+        Ttl::After(duration) => Some(duration),
+        Ttl::Never | Ttl::Default => None,
+    })
 }
 
 fn of_int(seconds: &Bound<'_, PyAny>) -> PyResult<TtlArg> {
