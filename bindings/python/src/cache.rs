@@ -245,15 +245,29 @@ impl Cache {
         load::get_or_set(slf, key, loader, &choices::options(ttl.0, stale, tags))
     }
 
-    /// A decorator that keeps what a function returns in this cache, for sync and async functions and
-    /// methods: see the package's documentation.
-    #[pyo3(signature = (**options))]
+    /// A decorator that keeps what a function returns in this cache, for functions, coroutine functions
+    /// and methods. However many ask for one key at once, the function is called once: for the threads of
+    /// this process, or for the tasks of an event loop. The function's exceptions are not kept.
+    ///
+    /// `ttl`, `stale`: as of `set`. `key`: what makes the key, as text such as "user:{id}" or a callable
+    /// of the same arguments, whose str or bytes is the whole key; omitted: the function's name and its
+    /// arguments. `typed`: 1, 1.0 and True are different arguments. `tags`: an iterable, or a callable of
+    /// the same arguments. `codec`: "json", "pickle", "msgpack" or a pair (encode, decode); omitted: the
+    /// function returns bytes-like, or None, which is not kept.
+    ///
+    /// The decorated function has invalidate(*args), key(*args), stats() and __wrapped__.
+    #[pyo3(
+        signature = (*args, **options),
+        text_signature = "($self, ttl=..., *, key=None, typed=False, tags=(), stale=..., codec=None)"
+    )]
     fn memoize<'py>(
         slf: &Bound<'py, Self>,
+        args: &Bound<'py, PyTuple>,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let memoize = slf.py().import("lighter_cache._memoize")?.getattr("memoize")?;
-        memoize.call((slf,), options)
+        let head = PyTuple::new(slf.py(), [slf])?;
+        memoize.call(head.into_sequence().concat(args.as_sequence())?.to_tuple()?, options)
     }
 
     /// Removes `key`; True if there was one.

@@ -60,6 +60,8 @@ mod _native {
     #[pymodule_export]
     use super::memo::{Memo, encode};
     #[pymodule_export]
+    use super::ttl::of_argument;
+    #[pymodule_export]
     use super::wait::shutdown;
 
     /// The package's version.

@@ -94,6 +94,12 @@ impl Memo {
         self.hits.fetch_add(more, Ordering::Relaxed) + more
     }
 
+    /// The second half of the codec, if there is one.
+    #[getter]
+    fn _decode(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.decode.as_ref().map(|decode| decode.clone_ref(py))
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.cache)?;
         if let Some(decode) = &self.decode {

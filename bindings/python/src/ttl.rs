@@ -97,6 +97,12 @@ fn of_text(py: Python<'_>, text: &str) -> PyResult<TtlArg> {
         .map_err(|error| errors::raise(py, error))
 }
 
+/// The seconds of a TTL: infinite for never. Raises what an operation with that TTL would.
+#[pyfunction(name = "seconds")]
+pub(crate) fn of_argument(ttl: &Bound<'_, PyAny>) -> PyResult<f64> {
+    Ok(duration(ttl)?.map_or(f64::INFINITY, |duration| duration.as_secs_f64()))
+}
+
 /// The remaining time in seconds: infinite where the entry never expires.
 pub(crate) fn seconds(remaining: Remaining) -> f64 {
     match remaining {
