@@ -27,7 +27,7 @@ type Object = *mut ffi::PyObject;
 
 const GET_DOC: &CStr = c"get($self, key, default=None)\n--\n\n\
     The value of `key` as bytes, or `default`.";
-const SET_DOC: &CStr = c"set($self, key, value, ttl=..., *, stale=..., tags=())\n--\n\n\
+const SET_DOC: &CStr = c"set($self, key, value, ttl=..., *, stale=..., tags=...)\n--\n\n\
     Stores `value`, any contiguous buffer.\n\n\
     `ttl`: seconds, timedelta, text such as \"5m\", None for never; omitted: the cache's\n\
     `default_ttl`. Zero or less: nothing is stored, an old value is removed. At most 100 years.\n\

@@ -49,7 +49,7 @@ _SAME: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (bytes, bytes),
 )
 
-_NAMED = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
+_NAMED: tuple[type, ...] = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
 
 
 class _Numbers:
