@@ -143,7 +143,9 @@ fn surrogates(text: &mut Text, string: &Bound<'_, PyString>) -> PyResult<()> {
 
 fn rare(text: &mut Text, object: &Bound<'_, PyAny>, typed: bool, depth: usize) -> PyResult<()> {
     let Some(depth) = depth.checked_sub(1) else {
-        return Err(PyTypeError::new_err("an argument is nested too deeply to be a key: pass key="));
+        return Err(PyTypeError::new_err(
+            "an argument is nested too deeply to be a key: pass key=",
+        ));
     };
     if let Ok(bytes) = object.cast_exact::<PyBytes>() {
         text.push(b"b");
@@ -187,7 +189,8 @@ fn rare(text: &mut Text, object: &Bound<'_, PyAny>, typed: bool, depth: usize) -
         };
         text.push(b"{");
         sorted(text, dict.iter().map(one).collect::<PyResult<_>>()?);
-    } else if object.is_exact_instance_of::<PySet>() || object.is_exact_instance_of::<PyFrozenSet>() {
+    } else if object.is_exact_instance_of::<PySet>() || object.is_exact_instance_of::<PyFrozenSet>()
+    {
         let one = |item: PyResult<Bound<'_, PyAny>>| {
             let mut text = Text::new();
             nested(&mut text, &item?, typed, depth)?;

@@ -191,8 +191,7 @@ impl Cache {
         let (key, expected, value) =
             (Key::of(key)?, Buffer::value(expected)?, Buffer::value(value)?);
         let (key, expected, value): (&[u8], &[u8], &[u8]) = (&key, &expected, &value);
-        let swap =
-            wait::operate(slf, |cache| cache.compare_and_set(key, expected, value, ttl.0))?;
+        let swap = wait::operate(slf, |cache| cache.compare_and_set(key, expected, value, ttl.0))?;
         Ok(match swap {
             Swap::Done => Some(true),
             Swap::Conflict => Some(false),
@@ -368,11 +367,7 @@ impl Cache {
 
     /// As `warm`, for up to `limit` keys that begin with `prefix`.
     #[pyo3(signature = (prefix, limit=10_000))]
-    fn warm_prefix(
-        slf: &Bound<'_, Self>,
-        prefix: &Bound<'_, PyAny>,
-        limit: u64,
-    ) -> PyResult<u64> {
+    fn warm_prefix(slf: &Bound<'_, Self>, prefix: &Bound<'_, PyAny>, limit: u64) -> PyResult<u64> {
         let prefix = Key::of(prefix)?;
         wait::operate(slf, |cache| cache.warm_prefix(&prefix, limit))
     }

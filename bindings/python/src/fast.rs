@@ -288,11 +288,6 @@ unsafe fn general(
         let mut all = Vec::with_capacity(given + 1);
         all.push(this);
         all.extend((0..given).map(|n| *args.add(n)));
-        ffi::PyObject_Vectorcall(
-            which(methods).as_ptr(),
-            all.as_ptr(),
-            count as usize + 1,
-            names,
-        )
+        ffi::PyObject_Vectorcall(which(methods).as_ptr(), all.as_ptr(), count as usize + 1, names)
     }
 }

@@ -139,7 +139,9 @@ impl Load {
     /// Calls the loader, on whatever thread.
     fn run(&self) -> lighter_cache::Result<Option<Loaded>> {
         Python::try_attach(|py| self.call(py).map_err(|error| self.failed(py, error)))
-            .unwrap_or_else(|| Err(Error::new(ErrorKind::Closed, "the interpreter is shutting down")))
+            .unwrap_or_else(|| {
+                Err(Error::new(ErrorKind::Closed, "the interpreter is shutting down"))
+            })
     }
 
     fn call(&self, py: Python<'_>) -> PyResult<Option<Loaded>> {

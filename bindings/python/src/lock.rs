@@ -122,10 +122,7 @@ impl Lock {
     }
 
     #[pyo3(signature = (*exception))]
-    fn __exit__(
-        slf: &Bound<'_, Self>,
-        exception: &Bound<'_, PyTuple>,
-    ) -> PyResult<()> {
+    fn __exit__(slf: &Bound<'_, Self>, exception: &Bound<'_, PyTuple>) -> PyResult<()> {
         let failing = exception.get_item(0).is_ok_and(|class| !class.is_none());
         match Self::release(slf) {
             Ok(true) => Ok(()),

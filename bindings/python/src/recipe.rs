@@ -40,7 +40,8 @@ impl Recipe {
         let named = |options: &Options| options.iter().any(|(name, _)| name.contains(NAME));
         match self {
             Self::Url { url, options } => {
-                url.as_ref().is_none_or(|url| url.contains(NAME) || url.contains('%')) || named(options)
+                url.as_ref().is_none_or(|url| url.contains(NAME) || url.contains('%'))
+                    || named(options)
             }
             Self::Hybrid { l1, options, .. } => l1.may_refresh() || named(options),
         }

@@ -69,7 +69,5 @@ pub(crate) fn copy<'py>(py: Python<'py>, value: &[u8]) -> PyResult<Bound<'py, Py
 pub(crate) fn copy_raw(_py: Python<'_>, value: &[u8]) -> *mut ffi::PyObject {
     // SAFETY: attached; the pointer is valid for that many bytes, which are copied, and no value comes
     // near isize::MAX.
-    unsafe {
-        ffi::PyBytes_FromStringAndSize(value.as_ptr().cast(), value.len() as ffi::Py_ssize_t)
-    }
+    unsafe { ffi::PyBytes_FromStringAndSize(value.as_ptr().cast(), value.len() as ffi::Py_ssize_t) }
 }

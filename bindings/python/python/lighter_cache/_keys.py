@@ -12,7 +12,7 @@ from typing import Any
 
 from . import _native
 
-# A key that would be longer is shortened to a digest.
+# A key that would be longer is shortened to a digest; the native half has the same number.
 _LONGEST = 512
 
 # Stands for a default that has no text of its own.
@@ -29,11 +29,10 @@ class Keys:
         self.key = key
         self.head = f"{_name(function)}(".encode("utf-8", "surrogateescape")
         try:
-            self.parameters = list(inspect.signature(function).parameters.values())
             self._signature: inspect.Signature | None = inspect.signature(function)
         except ValueError:
-            self.parameters = []
             self._signature = None
+        self.parameters = list(self._signature.parameters.values()) if self._signature else []
         self._defaults = {
             parameter.name: self._default(parameter)
             for parameter in self.parameters
