@@ -29,6 +29,15 @@ def tour(title: str, cache: lc.Cache) -> None:
     cache.set_many({CacheKey.session(n): f"session {n}".encode() for n in range(3)}, ttl=60)
     assert list(cache.get_many(["session:0", "session:2", "session:9"])) == ["session:0", "session:2"]
 
+    # A function whose results are kept: called once per key, however many threads ask at once.
+    @cache.memoize(ttl="10m", codec="json")
+    def permissions(user_id: int) -> list[str]:
+        return ["read", "write"] if user_id == 1 else []
+
+    assert permissions(1) == permissions(1) == ["read", "write"]
+    assert permissions.stats().misses == 1
+    assert permissions.invalidate(1)
+
     # Without a copy: the view pins the value, even if another thread deletes it meanwhile.
     view = cache.get_view(CacheKey.user(1))
     assert view is not None and view.readonly

@@ -63,6 +63,13 @@ pub(crate) fn delete_many(cache: &Bound<'_, Cache>, keys: &Bound<'_, PyAny>) -> 
     wait::operate(cache, |cache| cache.delete_many(&keys))
 }
 
+pub(crate) fn warm(cache: &Bound<'_, Cache>, keys: &Bound<'_, PyAny>) -> PyResult<u64> {
+    let objects = objects(keys)?;
+    let keys = keys_of(&objects)?;
+    let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+    wait::operate(cache, |cache| cache.warm(&keys))
+}
+
 type Pair<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
 
 /// The items of a mapping, or the pairs of an iterable.

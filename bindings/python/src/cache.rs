@@ -3,20 +3,24 @@
 //! Methods here are thin: they turn arguments into bytes and TTLs, call the core through
 //! [`wait::operate`], and turn the result into Python.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use lighter_cache::{AnyCache, BlockingCache, Kind, Ttl, Value};
-use pyo3::exceptions::PyKeyError;
+use lighter_cache::{AnyCache, BlockingCache, GetOptions, Kind, Swap, Ttl, Value};
+use pyo3::exceptions::{PyKeyError, PyOverflowError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMemoryView, PyTuple, PyType};
 
 use crate::buffer::Buffer;
+use crate::choices::{self, StaleArg, Tags};
 use crate::key::Key;
+use crate::load::{self, Loads};
+use crate::lock::{self, Lock};
 use crate::mapping::Fallback;
 use crate::recipe::Recipe;
 use crate::slot::{self, Slot};
 use crate::ttl::{self, TtlArg};
-use crate::{batch, errors, mapping, stats, view, wait};
+use crate::{batch, errors, events, found, mapping, stats, view, wait};
 
 /// A cache of bytes: what LocalCache, RedisCache and HybridCache have in common.
 ///
@@ -28,6 +32,7 @@ pub(crate) struct Cache {
     pub(crate) slot: Slot,
     pub(crate) recipe: Arc<Recipe>,
     pub(crate) kind: Kind,
+    pub(crate) loads: Loads,
 }
 
 impl Cache {
@@ -44,16 +49,24 @@ pub(crate) fn read<'py>(
     cache: &Bound<'py, Cache>,
     key: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    read_bytes(cache, &Key::of(key)?)
+}
+
+/// As [`read`], by the key's bytes.
+#[inline]
+pub(crate) fn read_bytes<'py>(
+    cache: &Bound<'py, Cache>,
+    key: &[u8],
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
     let py = cache.py();
-    let key = Key::of(key)?;
     let local = slot::with(cache, |cache| match cache {
         // Copied straight into the new object. Making one runs no Python code and waits for nothing.
-        AnyCache::Local(cache) => Some(cache.get_with(&key, |value| view::copy(py, value))),
+        AnyCache::Local(cache) => Some(cache.get_with(key, |value| view::copy(py, value))),
         _ => None,
     })?;
     match local {
         Some(found) => found.map_err(|error| errors::raise(py, error))?.transpose(),
-        None => pin(cache, &key)?.map(|value| view::copy(py, &value)).transpose(),
+        None => pin(cache, key)?.map(|value| view::copy(py, &value)).transpose(),
     }
 }
 
@@ -109,14 +122,151 @@ impl Cache {
     ///
     /// `ttl`: seconds, timedelta, text such as "5m", None for never; omitted: the cache's
     /// `default_ttl`. Zero or less: nothing is stored, an old value is removed. At most 100 years.
-    #[pyo3(signature = (key, value, ttl=TtlArg::DEFAULT))]
+    /// `stale`: how long past its TTL the value may be served where a reload fails. `tags`: names by
+    /// which `invalidate_tag` finds it.
+    #[pyo3(signature = (key, value, ttl=TtlArg::DEFAULT, *, stale=StaleArg::DEFAULT, tags=Tags::default()))]
     fn set(
         slf: &Bound<'_, Self>,
         key: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
         ttl: TtlArg,
+        stale: StaleArg,
+        tags: Tags,
     ) -> PyResult<()> {
-        write(slf, key, value, ttl.0)
+        let Some(options) = choices::beyond_ttl(ttl.0, stale, tags) else {
+            return write(slf, key, value, ttl.0);
+        };
+        let (key, value) = (Key::of(key)?, Buffer::value(value)?);
+        let (key, value): (&[u8], &[u8]) = (&key, &value);
+        wait::operate(slf, |cache| cache.set_ex(key, value, &options))
+    }
+
+    /// The value of `key` with what is known of it, as Found(value, ttl, tier, stale); None where it is
+    /// absent.
+    fn get_ex<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let key = Key::of(key)?;
+        let found = wait::operate(slf, |cache| cache.get_ex(&key, GetOptions::default()))?;
+        found.map(|found| found::to_python(slf.py(), &found)).transpose()
+    }
+
+    /// Stores `value` only where `key` is absent; False where it was there. Atomic.
+    #[pyo3(signature = (key, value, ttl=TtlArg::DEFAULT))]
+    fn add(
+        slf: &Bound<'_, Self>,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        ttl: TtlArg,
+    ) -> PyResult<bool> {
+        let (key, value) = (Key::of(key)?, Buffer::value(value)?);
+        let (key, value): (&[u8], &[u8]) = (&key, &value);
+        wait::operate(slf, |cache| cache.add(key, value, ttl.0))
+    }
+
+    /// Stores `value` only where `key` is there; False where it was absent. Atomic.
+    #[pyo3(signature = (key, value, ttl=TtlArg::DEFAULT))]
+    fn replace(
+        slf: &Bound<'_, Self>,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        ttl: TtlArg,
+    ) -> PyResult<bool> {
+        let (key, value) = (Key::of(key)?, Buffer::value(value)?);
+        let (key, value): (&[u8], &[u8]) = (&key, &value);
+        wait::operate(slf, |cache| cache.replace(key, value, ttl.0))
+    }
+
+    /// Stores `value` only where the present value is `expected`. True: done; False: it is another; None:
+    /// there is none. Atomic.
+    #[pyo3(signature = (key, expected, value, ttl=TtlArg::DEFAULT))]
+    fn compare_and_set(
+        slf: &Bound<'_, Self>,
+        key: &Bound<'_, PyAny>,
+        expected: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        ttl: TtlArg,
+    ) -> PyResult<Option<bool>> {
+        let (key, expected, value) =
+            (Key::of(key)?, Buffer::value(expected)?, Buffer::value(value)?);
+        let (key, expected, value): (&[u8], &[u8], &[u8]) = (&key, &expected, &value);
+        let swap = wait::operate(slf, |cache| cache.compare_and_set(key, expected, value, ttl.0))?;
+        Ok(match swap {
+            Swap::Done => Some(true),
+            Swap::Conflict => Some(false),
+            Swap::Absent => None,
+        })
+    }
+
+    /// Adds `delta` to a decimal number and returns the sum. An absent key counts as 0 and is given `ttl`;
+    /// a present one keeps its own. Atomic. TypeError (also lighter_cache.TypeError) where the value is no
+    /// 64-bit number or the sum would be none.
+    #[pyo3(signature = (key, delta=1, ttl=TtlArg::DEFAULT))]
+    fn incr(
+        slf: &Bound<'_, Self>,
+        key: &Bound<'_, PyAny>,
+        delta: i64,
+        ttl: TtlArg,
+    ) -> PyResult<i64> {
+        let key = Key::of(key)?;
+        wait::operate(slf, |cache| cache.incr(&key, delta, ttl.0))
+    }
+
+    /// As `incr`, with `delta` subtracted.
+    #[pyo3(signature = (key, delta=1, ttl=TtlArg::DEFAULT))]
+    fn decr(
+        slf: &Bound<'_, Self>,
+        key: &Bound<'_, PyAny>,
+        delta: i64,
+        ttl: TtlArg,
+    ) -> PyResult<i64> {
+        let too_small = || PyOverflowError::new_err("delta can't be negated in 64 bits");
+        Self::incr(slf, key, delta.checked_neg().ok_or_else(too_small)?, ttl)
+    }
+
+    /// The value of `key`; where there is none, `loader()` is called and what it returns is stored and
+    /// returned, or None where it returns None.
+    ///
+    /// However many ask for one key at once, one of them loads, on its own thread, and the others get what
+    /// it got. The loader's exception is raised as it is in the call that loaded, and as LoaderError from
+    /// it in those that waited; it is not remembered. A loader may use the cache, but its own key again is
+    /// ReentrantError. `ttl`, `stale`, `tags`: as of `set`.
+    #[pyo3(signature = (key, loader, ttl=TtlArg::DEFAULT, *, stale=StaleArg::DEFAULT, tags=Tags::default()))]
+    fn get_or_set<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        loader: &Bound<'py, PyAny>,
+        ttl: TtlArg,
+        stale: StaleArg,
+        tags: Tags,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        load::get_or_set(slf, key, loader, &choices::options(ttl.0, stale, tags))
+    }
+
+    /// A decorator that keeps what a function returns in this cache, for functions, coroutine functions
+    /// and methods. However many ask for one key at once, the function is called once: for the threads of
+    /// this process, or for the tasks of an event loop. The function's exceptions are not kept.
+    ///
+    /// `ttl`, `stale`: as of `set`. `key`: what makes the key, as text such as "user:{id}" or a callable
+    /// of the same arguments, whose str or bytes is the whole key; omitted: the function's name and its
+    /// arguments. `typed`: 1, 1.0 and True are different arguments. `tags`: an iterable, or a callable of
+    /// the same arguments. `codec`: "json", "pickle", "msgpack" or a pair (encode, decode); omitted: the
+    /// function returns bytes-like, or None, which is not kept.
+    ///
+    /// The decorated function has invalidate(*args), key(*args), stats() and __wrapped__.
+    #[pyo3(
+        signature = (*args, **options),
+        text_signature = "($self, ttl=..., *, key=None, typed=False, tags=(), stale=..., codec=None)"
+    )]
+    fn memoize<'py>(
+        slf: &Bound<'py, Self>,
+        args: &Bound<'py, PyTuple>,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let memoize = slf.py().import("lighter_cache._memoize")?.getattr("memoize")?;
+        let head = PyTuple::new(slf.py(), [slf])?;
+        memoize.call(head.into_sequence().concat(args.as_sequence())?.to_tuple()?, options)
     }
 
     /// Removes `key`; True if there was one.
@@ -135,6 +285,20 @@ impl Cache {
     /// prefix.
     fn clear(slf: &Bound<'_, Self>) -> PyResult<()> {
         wait::operate_detached(slf, |cache| cache.clear())
+    }
+
+    /// Removes all keys that begin with `prefix`; returns how many there were.
+    fn delete_prefix(slf: &Bound<'_, Self>, prefix: &Bound<'_, PyAny>) -> PyResult<u64> {
+        let prefix = Key::of(prefix)?;
+        let prefix: &[u8] = &prefix;
+        wait::operate_detached(slf, |cache| cache.delete_prefix(prefix))
+    }
+
+    /// Makes all values that carry `tag` absent, in every process, at a cost that does not grow with their
+    /// number.
+    fn invalidate_tag(slf: &Bound<'_, Self>, tag: &Bound<'_, PyAny>) -> PyResult<()> {
+        let tag = Key::of(tag)?;
+        wait::operate(slf, |cache| cache.invalidate_tag(&tag))
     }
 
     /// A dict of those of `keys` that are there, with their values. Not atomic.
@@ -188,6 +352,69 @@ impl Cache {
     /// Reaches the server, or raises ConnectError. Always succeeds where there is none to reach.
     fn ping(slf: &Bound<'_, Self>) -> PyResult<()> {
         wait::operate(slf, |cache| cache.ping())
+    }
+
+    /// The counters in the Prometheus text format.
+    fn metrics(slf: &Bound<'_, Self>) -> PyResult<String> {
+        wait::operate(slf, |cache| cache.metrics())
+    }
+
+    /// Reads `keys` from the server into this process's memory; returns how many were there. HybridCache
+    /// only.
+    fn warm(slf: &Bound<'_, Self>, keys: &Bound<'_, PyAny>) -> PyResult<u64> {
+        batch::warm(slf, keys)
+    }
+
+    /// As `warm`, for up to `limit` keys that begin with `prefix`.
+    #[pyo3(signature = (prefix, limit=10_000))]
+    fn warm_prefix(slf: &Bound<'_, Self>, prefix: &Bound<'_, PyAny>, limit: u64) -> PyResult<u64> {
+        let prefix = Key::of(prefix)?;
+        wait::operate(slf, |cache| cache.warm_prefix(&prefix, limit))
+    }
+
+    /// Writes all live entries to a file, which appears complete or not at all; returns how many. IoError
+    /// (an OSError) where it can't be written. LocalCache only.
+    fn save(slf: &Bound<'_, Self>, path: PathBuf) -> PyResult<u64> {
+        wait::operate_detached(slf, |cache| cache.save(&path))
+    }
+
+    /// Stores the entries of a file that `save` wrote; returns how many. The time since then is deducted
+    /// from their TTLs. CorruptError where the file is damaged: then nothing is stored. LocalCache only.
+    fn load(slf: &Bound<'_, Self>, path: PathBuf) -> PyResult<u64> {
+        wait::operate_detached(slf, |cache| cache.load(&path))
+    }
+
+    /// A lock by name, to be taken by `with` or by its `acquire`, for `lease` seconds (or a timedelta, or
+    /// text such as "5m"), waiting up to `wait`.
+    #[pyo3(signature = (name, lease, wait=None))]
+    fn lock<'py>(
+        slf: &Bound<'py, Self>,
+        name: &Bound<'py, PyAny>,
+        lease: &Bound<'py, PyAny>,
+        wait: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, Lock>> {
+        lock::of(slf, name, lease, wait)
+    }
+
+    /// Calls `listener(event, key)` from now on for each of `events`, members of lighter_cache.Event (all
+    /// where omitted); returns a number for `unsubscribe`. `key` is None where an event concerns none.
+    ///
+    /// It is called on a thread of the library, where a call that would wait is ReentrantError. Events that
+    /// come faster than they are heard are dropped. Until `unsubscribe` or `close` the cache keeps the
+    /// listener, and what that refers to, alive.
+    #[pyo3(signature = (listener, events=None))]
+    fn subscribe(
+        slf: &Bound<'_, Self>,
+        listener: &Bound<'_, PyAny>,
+        events: Option<u32>,
+    ) -> PyResult<u64> {
+        events::subscribe(slf, listener, events)
+    }
+
+    /// Ends a subscription; False for a number that names none. Once it has returned, the listener is not
+    /// running and is not called again (unless the listener itself calls it).
+    fn unsubscribe(slf: &Bound<'_, Self>, id: u64) -> PyResult<bool> {
+        wait::operate_detached(slf, |cache| cache.unsubscribe(id))
     }
 
     /// Closes the cache; every later call raises ClosedError. Calls in flight and views finish safely.

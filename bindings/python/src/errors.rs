@@ -17,13 +17,16 @@ fn class_name(kind: ErrorKind) -> &'static str {
         ErrorKind::Server => "ServerError",
         ErrorKind::Corrupt => "CorruptError",
         ErrorKind::TooBig => "TooBigError",
+        ErrorKind::Type => "TypeError",
         ErrorKind::Unsupported => "UnsupportedError",
+        ErrorKind::Loader => "LoaderError",
         ErrorKind::Reentrant => "ReentrantError",
         ErrorKind::Closed => "ClosedError",
         ErrorKind::NoMemory => "NoMemoryError",
+        ErrorKind::Io => "IoError",
         ErrorKind::Panic => "PanicError",
-        // Interrupted, which `wait` turns into the exception of the signal's handler, and the kinds of
-        // operations that Python does not have.
+        // Interrupted, which `wait` turns into the exception of the signal's handler, and Range, which
+        // no operation here answers.
         _ => "CacheError",
     }
 }
@@ -40,7 +43,9 @@ pub(crate) fn no_mapping(py: Python<'_>, message: &'static str) -> PyErr {
     named(py, "MappingError", message.to_owned())
 }
 
-fn named(py: Python<'_>, class: &str, message: String) -> PyErr {
+/// The exception of that class.
+#[cold]
+pub(crate) fn named(py: Python<'_>, class: &str, message: String) -> PyErr {
     static CLASSES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     CLASSES
         .get_or_try_init(py, || PyModule::import(py, "lighter_cache._errors").map(Bound::unbind))

@@ -7,11 +7,11 @@ use lighter_cache::{AnyCache, BlockingCache, Error, ErrorKind, Kind};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 
-use crate::cache::{self, Cache};
+use crate::cache::Cache;
+use crate::load::Loads;
 use crate::options::{self, Options};
 use crate::recipe::Recipe;
 use crate::slot::{self, Slot};
-use crate::ttl::TtlArg;
 use crate::{errors, wait};
 
 /// A cache in the memory of this process.
@@ -43,6 +43,7 @@ where
         kind: BlockingCache::kind(&cache),
         slot: Slot::new(cache),
         recipe: Arc::new(recipe),
+        loads: Loads::default(),
     };
     PyClassInitializer::from(base).add_subclass(kind)
 }
@@ -77,6 +78,7 @@ fn register(object: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
+// `fast` adds methods of its own.
 #[pymethods]
 impl LocalCache {
     #[new]
@@ -95,33 +97,6 @@ impl LocalCache {
     #[expect(unused_variables, reason = "`new` has used them")]
     fn __init__(slf: &Bound<'_, Self>, options: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         register(slf)
-    }
-
-    // These two are those of `Cache`. The interpreter calls a method faster that the object's own class
-    // defines, and here it is felt.
-
-    /// The value of `key` as bytes, or `default`.
-    #[pyo3(signature = (key, default=None))]
-    fn get<'py>(
-        slf: &Bound<'py, Self>,
-        key: &Bound<'py, PyAny>,
-        default: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        Ok(cache::read(slf.as_super(), key)?.map(Bound::into_any).or(default))
-    }
-
-    /// Stores `value`, any contiguous buffer.
-    ///
-    /// `ttl`: seconds, timedelta, text such as "5m", None for never; omitted: the cache's
-    /// `default_ttl`. Zero or less: nothing is stored, an old value is removed. At most 100 years.
-    #[pyo3(signature = (key, value, ttl=TtlArg::DEFAULT))]
-    fn set(
-        slf: &Bound<'_, Self>,
-        key: &Bound<'_, PyAny>,
-        value: &Bound<'_, PyAny>,
-        ttl: TtlArg,
-    ) -> PyResult<()> {
-        cache::write(slf.as_super(), key, value, ttl.0)
     }
 }
 

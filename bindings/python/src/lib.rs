@@ -3,25 +3,37 @@
 //!
 //! # Layout
 //! - `cache`: the class `Cache` with every operation; `kinds`: its three subclasses and `open`.
+//! - `fast`: `LocalCache.get` and `.set` again, without what a method costs; `memo`: a memoized
+//!   function, and `argument`: how its arguments become a key.
 //! - `slot`: how an object holds its cache, so that `close` may come at any moment.
 //! - `wait`: how a call that may wait gives the GIL away, and how Ctrl-C ends it.
-//! - `key`, `buffer`, `ttl`, `options`: what Python passes in. `view`, `stats`, `errors`: what it gets.
+//! - `key`, `buffer`, `ttl`, `choices`, `options`: what Python passes in. `view`, `found`, `stats`,
+//!   `errors`: what it gets.
 //! - `batch`, `mapping`: the operations that are more than one call of the core.
+//! - `load`, `lock`, `events`: those that call Python, and the lock that is held in between.
 //! - `recipe`: the configuration that a cache is shown and pickled as.
 //!
 //! # Rules
 //! A Local cache is used attached to the interpreter: its operations are shorter than giving the GIL
-//! away. Whatever may wait runs detached. The core never holds a Python object, and no thread of it
-//! ever attaches.
+//! away. Whatever may wait runs detached. What the core holds of Python is callables alone, the loaders of
+//! `load` and the listeners of `events`; only for these does a thread of it attach, and it never waits to.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod argument;
 mod batch;
 mod buffer;
 mod cache;
+mod choices;
 mod errors;
+mod events;
+mod fast;
+mod found;
 mod key;
 mod kinds;
+mod load;
+mod lock;
 mod mapping;
+mod memo;
 mod options;
 mod recipe;
 mod slot;
@@ -33,12 +45,22 @@ mod wait;
 /// The native half of `lighter_cache`.
 #[pyo3::pymodule]
 mod _native {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::cache::Cache;
+    #[pymodule_export]
+    use super::events::silence;
     #[pymodule_export]
     use super::key::CacheKey;
     #[pymodule_export]
     use super::kinds::{HybridCache, LocalCache, RedisCache, check, open};
+    #[pymodule_export]
+    use super::lock::Lock;
+    #[pymodule_export]
+    use super::memo::{Memo, encode};
+    #[pymodule_export]
+    use super::ttl::of_argument;
     #[pymodule_export]
     use super::wait::shutdown;
 
@@ -46,4 +68,9 @@ mod _native {
     #[pymodule_export]
     #[allow(non_upper_case_globals)]
     const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::fast::install(&module.py().get_type::<LocalCache>())
+    }
 }

@@ -34,6 +34,19 @@ impl For {
 }
 
 impl Recipe {
+    /// Whether values may be reloaded before they expire: false only where it is certain.
+    pub(crate) fn may_refresh(&self) -> bool {
+        const NAME: &str = "refresh_ahead";
+        let named = |options: &Options| options.iter().any(|(name, _)| name.contains(NAME));
+        match self {
+            Self::Url { url, options } => {
+                url.as_ref().is_none_or(|url| url.contains(NAME) || url.contains('%'))
+                    || named(options)
+            }
+            Self::Hybrid { l1, options, .. } => l1.may_refresh() || named(options),
+        }
+    }
+
     /// For people: a URL and options, with `***` for what is secret.
     pub(crate) fn shown(&self) -> String {
         let (mut text, options) = match self {

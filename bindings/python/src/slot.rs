@@ -12,6 +12,7 @@
 use std::cell::UnsafeCell;
 
 use lighter_cache::{AnyCache, ErrorKind};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::critical_section::with_critical_section;
 
@@ -42,6 +43,25 @@ pub(crate) fn with<R>(object: &Bound<'_, Cache>, work: impl FnOnce(&AnyCache) ->
             Some(cache) => Ok(work(cache)),
             None => Err(closed(object.py())),
         }
+    })
+}
+
+/// As [`with`], for a pointer to an object of the class or a subclass of it, and with `None` where it was
+/// closed.
+///
+/// # Safety
+/// `object` points to a live instance of `Cache`.
+#[inline]
+pub(crate) unsafe fn peek<R>(
+    py: Python<'_>,
+    object: *mut ffi::PyObject,
+    work: impl FnOnce(Option<&AnyCache>) -> R,
+) -> R {
+    // SAFETY: by the contract of this function.
+    let object = unsafe { Borrowed::from_ptr(py, object).cast_unchecked::<Cache>() };
+    with_critical_section(object.as_any(), || {
+        // SAFETY: as in `with`.
+        work(unsafe { &*object.get().slot.0.get() }.as_ref())
     })
 }
 

@@ -11,7 +11,7 @@ use pyo3::types::{PyBool, PyDelta, PyDeltaAccess, PyFloat, PyInt, PyString};
 use crate::errors;
 
 /// Longer than any TTL that the core accepts: it refuses it with its own message.
-const TOO_LONG: Duration = Duration::from_secs(1 << 40);
+pub(crate) const TOO_LONG: Duration = Duration::from_secs(1 << 40);
 
 /// The argument `ttl`.
 #[derive(Clone, Copy)]
@@ -53,6 +53,14 @@ impl<'py> FromPyObject<'_, 'py> for TtlArg {
     }
 }
 
+/// A length of time, said as a TTL is; `None` where it never ends. Less than nothing is nothing.
+pub(crate) fn duration(object: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
+    Ok(match object.extract::<TtlArg>()?.0 {
+        Ttl::After(duration) => Some(duration),
+        Ttl::Never | Ttl::Default => None,
+    })
+}
+
 fn of_int(seconds: &Bound<'_, PyAny>) -> PyResult<TtlArg> {
     let duration = match seconds.extract::<i64>() {
         Ok(seconds) => Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
@@ -87,6 +95,12 @@ fn of_text(py: Python<'_>, text: &str) -> PyResult<TtlArg> {
     lighter_cache::config::parse_duration(text)
         .map(|duration| TtlArg(duration.into()))
         .map_err(|error| errors::raise(py, error))
+}
+
+/// The seconds of a TTL: infinite for never. Raises what an operation with that TTL would.
+#[pyfunction(name = "seconds")]
+pub(crate) fn of_argument(ttl: &Bound<'_, PyAny>) -> PyResult<f64> {
+    Ok(duration(ttl)?.map_or(f64::INFINITY, |duration| duration.as_secs_f64()))
 }
 
 /// The remaining time in seconds: infinite where the entry never expires.

@@ -57,11 +57,17 @@ pub(crate) fn view(py: Python<'_>, value: Value) -> PyResult<Bound<'_, PyMemoryV
 /// A copy of `value`; `MemoryError` where there is no memory for it.
 #[inline]
 pub(crate) fn copy<'py>(py: Python<'py>, value: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-    // SAFETY: the pointer is valid for that many bytes, which are copied, and no value comes near
-    // isize::MAX; what comes back is a new reference to a bytes object, or null with an exception set.
+    // SAFETY: a new reference to a bytes object, or null with an exception set.
     unsafe {
-        let object =
-            ffi::PyBytes_FromStringAndSize(value.as_ptr().cast(), value.len() as ffi::Py_ssize_t);
-        Bound::from_owned_ptr_or_err(py, object).map(|object| object.cast_into_unchecked())
+        Bound::from_owned_ptr_or_err(py, copy_raw(py, value))
+            .map(|object| object.cast_into_unchecked())
     }
+}
+
+/// As [`copy`]: a new reference, or null with an exception set.
+#[inline]
+pub(crate) fn copy_raw(_py: Python<'_>, value: &[u8]) -> *mut ffi::PyObject {
+    // SAFETY: attached; the pointer is valid for that many bytes, which are copied, and no value comes
+    // near isize::MAX.
+    unsafe { ffi::PyBytes_FromStringAndSize(value.as_ptr().cast(), value.len() as ffi::Py_ssize_t) }
 }

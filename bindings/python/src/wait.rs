@@ -38,11 +38,26 @@ pub(crate) fn detached<T: Send>(
     py: Python<'_>,
     call: impl FnOnce() -> Result<T> + Send,
 ) -> PyResult<T> {
+    detached_result(py, call)?.map_err(|error| errors::raise(py, error))
+}
+
+/// As [`detached`], with the core's own error for whoever has to look at it. The outer error is the
+/// exception of a signal's handler.
+pub(crate) fn detached_result<T: Send>(
+    py: Python<'_>,
+    call: impl FnOnce() -> Result<T> + Send,
+) -> PyResult<Result<T>> {
     let result = py.detach(|| runtime::interruptible(interrupted, call));
     match RAISED.take() {
         Some(raised) => Err(raised),
-        None => result.map_err(|error| errors::raise(py, error)),
+        None => Ok(result),
     }
+}
+
+/// Runs `call` without the GIL and uninterruptibly, for the end of an object's life: nobody is there to
+/// hear of an exception.
+pub(crate) fn quietly(py: Python<'_>, call: impl FnOnce() + Send) {
+    py.detach(call);
 }
 
 /// Runs one operation on the cache of `object`: attached on a Local cache, which never waits, and

@@ -72,3 +72,10 @@ def cache(request, one_server, prefix):
             opened = lc.HybridCache.local_only()
     with opened:
         yield opened
+
+
+@pytest.fixture(params=["local"])
+def full(request):
+    """A cache of each kind that has all operations."""
+    with lc.open(f"{request.param}:") as opened:
+        yield opened

@@ -21,11 +21,13 @@ def test_numbers_are_those_of_the_c_header():
     header = (ROOT / "include" / "lighter_cache.h").read_text()
     numbers = {int(n): name for name, n in re.findall(r"\bLCACHE_(E[A-Z]+)\b[^\n]*?(-\d+)", header)}
     for one in CLASSES:
-        if one in (lc.CacheError, lc.MappingError):
+        if one in (lc.CacheError, lc.MappingError) or issubclass(one, lc.LockError):
             continue
         name = one.__name__.removesuffix("Error").upper()
         name = {"INVALID": "INVAL", "NOMEMORY": "NOMEM"}.get(name, name)
         assert numbers[one.status] == f"E{name}", one
+    for one, name in ((lc.LockBusyError, "BUSY"), (lc.LockLostError, "LOST")):
+        assert re.search(rf"\bLCACHE_{name}\b[^\n]*?\b{one.status}\b", header), one
 
 
 def test_bases():
@@ -34,6 +36,8 @@ def test_bases():
     for one in (lc.ConfigError, lc.InvalidError, lc.TooBigError):
         assert issubclass(one, ValueError)
     assert issubclass(lc.MappingError, TypeError)
+    assert issubclass(lc.TypeError, TypeError)
+    assert issubclass(lc.IoError, OSError)
     assert issubclass(lc.NoMemoryError, MemoryError)
     for one in CLASSES:
         error = one("message")

@@ -11,6 +11,7 @@ Values are bytes: any contiguous buffer goes in, `bytes` (or a zero-copy `memory
 
 from collections.abc import MutableMapping as _MutableMapping
 
+from ._codec import Codec
 from ._errors import (
     AuthError,
     CacheError,
@@ -20,6 +21,11 @@ from ._errors import (
     CorruptError,
     HandleError,
     InvalidError,
+    IoError,
+    LoaderError,
+    LockBusyError,
+    LockError,
+    LockLostError,
     MappingError,
     NoMemoryError,
     PanicError,
@@ -27,11 +33,14 @@ from ._errors import (
     ServerError,
     TimeoutError,
     TooBigError,
+    TypeError,
     UnsupportedError,
 )
+from ._events import Event
+from ._found import Found
 from ._life import shutdown
-from ._native import Cache, CacheKey, HybridCache, LocalCache, RedisCache, __version__, check, open
-from ._stats import Stats
+from ._native import Cache, CacheKey, HybridCache, LocalCache, Lock, RedisCache, __version__, check, open
+from ._stats import MemoizeStats, Stats
 
 # Only this kind can name its keys at no cost for others, which is what a mapping promises.
 _MutableMapping.register(LocalCache)
@@ -42,14 +51,24 @@ __all__ = [
     "CacheError",
     "CacheKey",
     "ClosedError",
+    "Codec",
     "ConfigError",
     "ConnectError",
     "CorruptError",
+    "Event",
+    "Found",
     "HandleError",
     "HybridCache",
     "InvalidError",
+    "IoError",
+    "LoaderError",
     "LocalCache",
+    "Lock",
+    "LockBusyError",
+    "LockError",
+    "LockLostError",
     "MappingError",
+    "MemoizeStats",
     "NoMemoryError",
     "PanicError",
     "RedisCache",
@@ -58,6 +77,7 @@ __all__ = [
     "Stats",
     "TimeoutError",
     "TooBigError",
+    "TypeError",
     "UnsupportedError",
     "__version__",
     "check",

@@ -19,6 +19,22 @@ class InvalidError(CacheError, ValueError):
     status = -1
 
 
+class LockError(CacheError):
+    """A lock was used in a way that its state does not allow."""
+
+
+class LockBusyError(LockError):
+    """`with`: others held the lock for as long as this one would wait."""
+
+    status = 4
+
+
+class LockLostError(LockError):
+    """`with`: the lease had run out before the end of the block, so that another may have been in it."""
+
+    status = 5
+
+
 class HandleError(CacheError):
     """A handle that is not one. Python's objects can't get into this state; the class completes the table."""
 
@@ -67,18 +83,30 @@ class TooBigError(CacheError, ValueError):
     status = -9
 
 
+class TypeError(CacheError, builtins.TypeError):
+    """The stored value is no 64-bit decimal number, or the sum would be none."""
+
+    status = -11
+
+
 class UnsupportedError(CacheError):
     """This kind of cache, configuration or server can't do it."""
 
     status = -12
 
 
-class MappingError(UnsupportedError, TypeError):
+class MappingError(UnsupportedError, builtins.TypeError):
     """An operation of the mapping protocol on a cache that can't name its keys."""
 
 
+class LoaderError(CacheError):
+    """The loader of another call failed, for which this one was waiting: its exception is `__cause__`."""
+
+    status = -13
+
+
 class ReentrantError(CacheError):
-    """A blocking call from one of the library's own threads."""
+    """A blocking call from one of the library's own threads, or a loader that loads its own key."""
 
     status = -14
 
@@ -93,6 +121,12 @@ class NoMemoryError(CacheError, MemoryError):
     """No memory for a key or a value."""
 
     status = -16
+
+
+class IoError(CacheError, OSError):
+    """A snapshot file can't be read or written."""
+
+    status = -17
 
 
 class PanicError(CacheError):

@@ -29,5 +29,7 @@ def shutdown(timeout: float = 5.0) -> None:
 
 @atexit.register
 def _exit() -> None:
+    # A listener must not be waiting for the interpreter when that ends.
+    _native.silence()
     # Caches stay open: another exit handler, which runs after this one, may still use them.
     _native.shutdown(_EXIT_TIMEOUT)

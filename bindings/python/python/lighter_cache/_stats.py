@@ -1,6 +1,7 @@
-"""`Stats`: what a cache has counted since it was opened."""
+"""`Stats` and `MemoizeStats`: what a cache, and a memoized function, has counted."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,3 +48,16 @@ class Stats:
     """Hybrid: L2 is bypassed, or the invalidation stream is unproven."""
     hit_rate: float
     """hits / (hits + misses), 0 where there were none."""
+
+
+class MemoizeStats(NamedTuple):
+    """What a memoized function has counted in this process."""
+
+    hits: int
+    """Calls that were answered from the cache."""
+    misses: int
+    """Calls of the function itself."""
+    coalesced: int
+    """Calls that got what another one, under way already, got."""
+    errors: int
+    """Reads and writes of the cache that failed and were done without."""

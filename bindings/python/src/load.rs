@@ -1,0 +1,175 @@
+//! `get_or_set`: the core decides who loads, and the loader is a Python callable.
+//!
+//! The call is detached while the core works, so that whoever waits for another's load does not keep the
+//! GIL from it; the loader attaches again. It may also run later, on a thread of the library, where
+//! `refresh_ahead` asks for that: nobody waits for an exception there, so it goes to
+//! `sys.unraisablehook`.
+//!
+//! # Exceptions
+//! The loader's exception can't pass through the core, which knows its own errors only. It is kept in the
+//! [`Load`] of the call whose thread ran the loader, and raised from there: the same object, with its
+//! traceback. Whoever waited gets LoaderError from it: calls for one key find each other in [`Loads`].
+//!
+//! The locks of this file are only taken attached, for a few instructions, and no Python code runs
+//! meanwhile; so no thread is inside when the interpreter forks.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::{self, ThreadId};
+
+use lighter_cache::{AnyCache, BlockingCache, Error, ErrorKind, Loaded, OwnedLoader, SetOptions};
+use pyo3::exceptions::{PyException, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::buffer::Buffer;
+use crate::cache::Cache;
+use crate::key::Key;
+use crate::{errors, slot, view, wait};
+
+/// The calls of one cache that may load, by key.
+#[derive(Default)]
+pub(crate) struct Loads(Mutex<HashMap<Vec<u8>, Arc<Group>>>);
+
+/// The calls for one key.
+#[derive(Default)]
+struct Group {
+    /// The exception of the last loader that failed.
+    failure: Mutex<Option<PyErr>>,
+}
+
+/// One call's membership in a group.
+struct Member<'a> {
+    loads: &'a Loads,
+    key: &'a [u8],
+    group: Arc<Group>,
+}
+
+/// One call's loader.
+struct Load {
+    loader: Py<PyAny>,
+    /// Gone where it runs after all calls have returned.
+    group: Weak<Group>,
+    caller: ThreadId,
+    /// The exception of the loader where the caller's own thread ran it.
+    raised: Mutex<Option<PyErr>>,
+}
+
+/// The value of `key`; where there is none, what `loader` returns, which is then stored.
+pub(crate) fn get_or_set<'py>(
+    cache: &Bound<'py, Cache>,
+    key: &Bound<'py, PyAny>,
+    loader: &Bound<'py, PyAny>,
+    options: &SetOptions,
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let py = cache.py();
+    if !loader.is_callable() {
+        return Err(PyTypeError::new_err("a loader is called without arguments"));
+    }
+    let key = Key::of(key)?;
+    if let Some(found) = at_once(cache, &key)? {
+        return Ok(Some(found));
+    }
+    let core = slot::share(cache)?;
+    let member = cache.get().loads.join(&key);
+    let load = Arc::new(Load {
+        loader: loader.clone().unbind(),
+        group: Arc::downgrade(&member.group),
+        caller: thread::current().id(),
+        raised: Mutex::default(),
+    });
+    let owned: OwnedLoader = {
+        let load = Arc::clone(&load);
+        Arc::new(move |_| load.run())
+    };
+    let result = wait::detached_result(py, || core.get_or_load_owned(&key, options, owned))?;
+    let raised = locked(&load.raised).take();
+    match (result, raised) {
+        // A stale value was served instead. What is no Exception (Ctrl-C, for instance) can't be hidden.
+        (Ok(_), Some(raised)) if !raised.is_instance_of::<PyException>(py) => Err(raised),
+        (Ok(value), _) => value.map(|value| view::copy(py, &value)).transpose(),
+        (Err(_), Some(raised)) => Err(raised),
+        (Err(error), None) if error.kind() == ErrorKind::Loader => {
+            let cause = locked(&member.group.failure).as_ref().map(|cause| cause.clone_ref(py));
+            let error = errors::raise(py, error);
+            error.set_cause(py, cause);
+            Err(error)
+        }
+        (Err(error), None) => Err(errors::raise(py, error)),
+    }
+}
+
+/// A hit of a Local cache, for which the GIL is kept. Nothing where the core has to be asked in any case.
+fn at_once<'py>(cache: &Bound<'py, Cache>, key: &[u8]) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let py = cache.py();
+    // A value whose reload is due looks like any other from here.
+    if !cache.get().is_local() || cache.get().recipe.may_refresh() {
+        return Ok(None);
+    }
+    slot::with(cache, |cache| match cache {
+        // A miss is counted once, by the core.
+        AnyCache::Local(cache) if cache.exists(key)? => {
+            cache.get_with(key, |value| view::copy(py, value))
+        }
+        _ => Ok(None),
+    })?
+    .map_err(|error: Error| errors::raise(py, error))?
+    .transpose()
+}
+
+impl Loads {
+    fn join<'a>(&'a self, key: &'a [u8]) -> Member<'a> {
+        let group = Arc::clone(locked(&self.0).entry(key.to_vec()).or_default());
+        Member { loads: self, key, group }
+    }
+}
+
+impl Drop for Member<'_> {
+    fn drop(&mut self) {
+        let mut groups = locked(&self.loads.0);
+        // The last call of the group takes it away; what it held is dropped outside of the lock.
+        let last = Arc::strong_count(&self.group) <= 2;
+        let gone = if last { groups.remove(self.key) } else { None };
+        drop(groups);
+        drop(gone);
+    }
+}
+
+impl Load {
+    /// Calls the loader, on whatever thread.
+    fn run(&self) -> lighter_cache::Result<Option<Loaded>> {
+        Python::try_attach(|py| self.call(py).map_err(|error| self.failed(py, error)))
+            .unwrap_or_else(|| {
+                Err(Error::new(ErrorKind::Closed, "the interpreter is shutting down"))
+            })
+    }
+
+    fn call(&self, py: Python<'_>) -> PyResult<Option<Loaded>> {
+        let object = self.loader.bind(py).call0()?;
+        if object.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Loaded::new(&*Buffer::value(&object)?)))
+    }
+
+    /// Keeps the exception for whom it concerns. The class of it is all that the core hears.
+    fn failed(&self, py: Python<'_>, error: PyErr) -> Error {
+        let class = error.get_type(py).name().map_or_else(|_| "?".into(), |name| name.to_string());
+        let message = format!("the loader raised {class}");
+        if let Some(group) = self.group.upgrade() {
+            let before = locked(&group.failure).replace(error.clone_ref(py));
+            drop(before);
+        }
+        if thread::current().id() == self.caller {
+            let before = locked(&self.raised).replace(error);
+            drop(before);
+        } else {
+            error.write_unraisable(py, Some(self.loader.bind(py)));
+        }
+        Error::new(ErrorKind::Loader, message)
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

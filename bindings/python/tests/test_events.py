@@ -1,0 +1,80 @@
+"""Listeners: called on a thread of the library, until they are not."""
+
+import queue
+import threading
+
+import lighter_cache as lc
+import pytest
+from surroundings import run_python
+
+
+def test_an_expiry_is_heard(full):
+    heard = queue.SimpleQueue()
+    id = full.subscribe(lambda event, key: heard.put((event, key, threading.get_ident())), lc.Event.EXPIRED)
+    full.set("naïve", b"v", ttl=0.01)
+    event, key, thread = heard.get(timeout=30)
+    assert (event, key) == (lc.Event.EXPIRED, "naïve")
+    assert isinstance(event, lc.Event)
+    assert thread != threading.get_ident()
+    assert full.unsubscribe(id) is True
+    assert full.unsubscribe(id) is False
+
+
+def test_an_eviction_is_heard():
+    heard = queue.SimpleQueue()
+    with lc.LocalCache(max_entries=10) as cache:
+        cache.subscribe(lambda event, key: heard.put((event, key)), events=lc.Event.EVICTED)
+        cache.set_many({f"k{n}": b"v" for n in range(1000)})
+        event, key = heard.get(timeout=30)
+    assert event is lc.Event.EVICTED
+    assert key.startswith("k")
+
+
+def test_no_other_event_is_heard(full):
+    heard = queue.SimpleQueue()
+    full.subscribe(lambda *_: heard.put("wrong"), lc.Event.EVICTED | lc.Event.DEGRADED)
+    full.subscribe(lambda *_: heard.put("right"))
+    full.set("k", b"v", ttl=0.01)
+    assert heard.get(timeout=30) == "right"
+    assert heard.empty()
+
+
+def test_an_exception_of_a_listener_goes_to_the_hook(full, monkeypatch):
+    heard = queue.SimpleQueue()
+    monkeypatch.setattr("sys.unraisablehook", lambda report: heard.put((report.exc_type, report.object)))
+
+    def listener(event, key):
+        raise ZeroDivisionError
+
+    full.subscribe(listener)
+    full.set("k", b"v", ttl=0.01)
+    assert heard.get(timeout=30) == (ZeroDivisionError, listener)
+
+
+@pytest.mark.parametrize("events", [0, 32, 63])
+def test_unknown_events(local, events):
+    with pytest.raises(lc.InvalidError):
+        local.subscribe(print, events)
+
+
+def test_a_listener_is_callable(local):
+    with pytest.raises(TypeError):
+        local.subscribe(None)
+
+
+def test_an_interpreter_may_end_while_events_come():
+    code = """
+import lighter_cache as lc, threading
+cache = lc.LocalCache(sweep_interval=0.01)
+first = threading.Event()
+def listener(event, key):
+    first.set()
+    sum(range(2000))
+cache.subscribe(listener)
+for n in range(5000):
+    cache.set(f"k{n}", b"v", ttl=0.001 * (n % 50 + 1))
+first.wait(30)
+print("fine", first.is_set())
+"""
+    for _ in range(5):
+        assert run_python(code).strip() == "fine True"
