@@ -109,7 +109,8 @@ def text(value: Any, typed: bool, depth: int) -> bytes:
     for container in (list, dict, set, frozenset):
         if isinstance(value, container):
             return with_type(container(value)) if typed else plain(container(value))
-    if isinstance(value, _NAMED) and "<" not in (name := getattr(value, "__qualname__", value.__name__)):
+    name: str = getattr(value, "__qualname__", None) or getattr(value, "__name__", None) or "<"
+    if isinstance(value, _NAMED) and "<" not in name:
         return f"{type_name(kind)}:{getattr(value, '__module__', '')}.{name}".encode()
     try:
         number = _numbers.of(value)
