@@ -120,6 +120,12 @@ const FAMILIES: &[Family] = &[
     counter("cache_dropped_writes_total", "Writes that never reached the server.", HYBRID, |one| {
         one.of_all(one.stats.dropped_writes)
     }),
+    counter(
+        "cache_dropped_events_total",
+        "Events that came faster than their subscribers heard them.",
+        ALL,
+        |one| one.of_all(one.stats.dropped_events),
+    ),
     gauge("cache_degraded", "1 while L2 is bypassed or its stream unproven.", HYBRID, |one| {
         one.of_all(one.stats.degraded.into())
     }),

@@ -47,6 +47,8 @@ pub struct CacheStats {
     pub replayed_writes: u64,
     /// Hybrid: writes that never reached the server.
     pub dropped_writes: u64,
+    /// Events that came faster than their subscribers heard them.
+    pub dropped_events: u64,
     /// Hybrid: L2 is bypassed, or the invalidation stream is unproven.
     pub degraded: bool,
     /// hits / (hits + misses), 0 where there were none.

@@ -387,6 +387,7 @@ impl BlockingCache for LocalCache {
             expirations: counted(Counter::Expirations),
             coalesced: counted(Counter::Coalesced),
             stale_served: counted(Counter::StaleServed),
+            dropped_events: self.0.subscriptions.dropped(),
             ..CacheStats::default()
         }
         .rated())
