@@ -3,7 +3,8 @@ writes docs/benchmarks.md. suite/section.py says what a section is.
 
     run.py [--only local,memory] [--report] [--quick]
 
---report only writes the page from the kept results; --quick prints the ratios to the bare map, writes nothing, and ends with
+With BENCH_TRIAL=1 in the environment everything is run small and short, to see that it runs; the page goes into
+target/bench/trial/. --report only writes the page from the kept results; --quick prints the ratios to the bare map, writes nothing, and ends with
 1 where a goal is missed.
 """
 
@@ -43,7 +44,7 @@ def measure(names: list[str]) -> None:
         report.keep(name, rows, skipped, compilers() | versions)
     reached, goals = report.write()
     report.show_goals(names)
-    progress(total, total, f"done: docs/benchmarks.md is written; {reached} of {goals} goals are reached", begun)
+    progress(total, total, f"done: {report.PAGE} is written; {reached} of {goals} goals are reached", begun)
 
 
 def quick() -> int:

@@ -33,8 +33,8 @@ int mode_latency(const struct options *options)
             double took = now_ns() - before;
             must(good == 1, "an operation of the benchmark");
             int bucket = took < 1 ? 0 : (int)(log2(took) * PER_OCTAVE);
-            /* The first rounds warm up. */
-            if (from >= 64 * PORTION) {
+            /* The first fifth warms up. */
+            if (before - begun > options->budget_ms * 1e6 / 5) {
                 buckets[bucket < BUCKETS ? bucket : BUCKETS - 1]++;
                 total++;
             }

@@ -2,8 +2,10 @@
  * interrupted on a busy machine and both meet the same state of it. What is kept is the ratio of each round's two times;
  * reported are the median of the ratios and their quartiles.
  *
- * Both get the same keys, which are made just before, outside of the measured time. Who comes first alternates. With two
- * threads, each is bound to a processor of its own, and they begin each half of a round together at a barrier that spins.
+ * Both get the same keys, made just before each half of a round, outside of the measured time. The order never changes: so
+ * each comes after the other and after the making of keys, and finds the processor's caches in the same state. (With an
+ * order that alternates, each would run twice in a row, the second time with warm caches, and the ratios have two peaks.)
+ * With two threads, each is bound to a processor of its own, and they begin each half together at a barrier that spins.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -85,22 +87,21 @@ static void *work(void *arg)
     if (m->threads > 1)
         bind_to(worker->number);
     for (int round = -WARM; round < m->rounds; round++) {
-        gather(m->options, keys, m->ops, from, m->op == BENCH_MISS);
-        from += m->ops;
         struct bench_work round_work = { keys, m->ops, value, bytes, buf };
-        for (int half = 0; half < 2; half++) {
-            int side = (half ^ round) & 1;
+        for (int side = 0; side < 2; side++) {
             double took = 0;
+            gather(m->options, keys, m->ops, from, m->op == BENCH_MISS);
             if (m->threads > 1)
                 meet(&m->barrier);
             /* For scaling, side 0 is one thread alone, both in turn, and side 1 is all of them. */
             if (!m->scaling)
                 took = timed(m, side, &round_work);
-            else if (side == 1 || (round >> 1 & 1) == worker->number)
+            else if (side == 1 || (round & 1) == worker->number)
                 took = timed(m, 0, &round_work);
             if (round >= 0)
                 m->times[worker->number][side][round] = took;
         }
+        from += m->ops;
     }
     free(keys);
     free(value);
@@ -138,7 +139,7 @@ static void calibrate(struct measurement *m)
     double ops = ROUND_NS / slowest;
     m->ops = ops > OPS_MAX ? OPS_MAX : ops < 20 ? 20 : (size_t)ops;
     /* Making the keys takes time too. */
-    double rounds = m->options->budget_ms * 1e6 / ((both + 60) * (double)m->ops);
+    double rounds = m->options->budget_ms * 1e6 / ((both + 80) * (double)m->ops);
     m->rounds = rounds > ROUNDS_MAX ? ROUNDS_MAX : rounds < ROUNDS_MIN ? ROUNDS_MIN : (int)rounds;
 }
 
@@ -248,9 +249,8 @@ int mode_flat(const struct options *options)
         must(value != NULL, "calloc");
         for (int round = -WARM; round < N; round++) {
             double took[2];
-            gather(options, keys, m.ops, (size_t)(round + WARM) * m.ops, 0);
-            for (int half = 0; half < 2; half++) {
-                int side = (half ^ round) & 1;
+            for (int side = 0; side < 2; side++) {
+                gather(options, keys, m.ops, (size_t)(round + WARM) * m.ops, 0);
                 struct bench_work work = { keys, m.ops, value, side == 0 ? large.value : small.value, value };
                 took[side] = timed(&m, side, &work);
             }

@@ -2,7 +2,7 @@
 
 from suite import build
 from suite.measure import local
-from suite.plots import color, name
+from suite.names import color, name
 from suite.section import Goal, Step
 from suite.tables import mark, number, table
 

@@ -2,7 +2,7 @@
 
 from suite import build
 from suite.measure import local, repeated
-from suite.plots import color, name
+from suite.names import color, name
 from suite.section import Goal, Step
 from suite.tables import figure, mark, number, table
 
@@ -51,7 +51,7 @@ def tables(rows: list[dict]) -> str:
     scaling = [row for row in rows if row["mode"] == "scaling"]
     body = []
     for row in scaling:
-        goal = SCALING[row["keys"]] if row["ours"] == "lc" else None
+        goal = SCALING.get(row["keys"], 0) if row["ours"] == "lc" else None
         body.append(
             [
                 name(row["ours"]),
@@ -78,7 +78,7 @@ def tables(rows: list[dict]) -> str:
 def goals(rows: list[dict]):
     for row in rows:
         if row["mode"] == "scaling" and row["ours"] == "lc":
-            goal = SCALING[row["keys"]]
+            goal = SCALING.get(row["keys"], 0)
             yield Goal(
                 f"throughput of 2 threads over 1, {number(row['keys'])} keys",
                 f"≥ {goal}",

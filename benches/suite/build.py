@@ -11,6 +11,8 @@ from .section import Skip
 ROOT = Path(__file__).resolve().parent.parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()
 OUT = TARGET / "bench"
+# Whether all is only tried out: small and short, for its own sake.
+TRIAL = "BENCH_TRIAL" in os.environ
 C = [os.environ.get("CC", "cc"), "-std=c11", "-O2", "-Wall", "-Wextra", "-Iinclude", "-Ibenches/local"]
 CXX = [os.environ.get("CXX", "c++"), "-std=c++17", "-O2", "-Wall", "-Wextra", "-Ibenches/local"]
 HERE = "-Wl,-rpath,$ORIGIN"

@@ -14,17 +14,6 @@ matplotlib.rcParams |= {
 }
 import matplotlib.pyplot as plt  # noqa: E402
 
-NAMES = {"lc": "lighter_cache", "bare": "bare DashMap", "tbb": "oneTBB", "glib": "GLib + mutex"}
-COLORS = {
-    "lc": "#c0392b",
-    "bare": "#555555",
-    "quick_cache": "#2471a3",
-    "moka": "#1e8449",
-    "foyer": "#b7950b",
-    "tbb": "#7d3c98",
-    "glib": "#a04000",
-}
-
 
 class Plot:
     """Draws for one section and remembers the files for the report."""
@@ -42,11 +31,3 @@ class Plot:
         figure.savefig(self.folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
         plt.close(figure)
         self.made.append((f"{name}.svg", caption))
-
-
-def name(contender: str) -> str:
-    return NAMES.get(contender, contender)
-
-
-def color(contender: str) -> str:
-    return COLORS.get(contender, "#888888")
