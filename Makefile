@@ -29,7 +29,7 @@ SOFILE   := liblighter_cache.so.$(VERSION)
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all library demo test test-rust test-c test-cpp test-python test-docs test-install header check-header check-exports \
-	install uninstall wheel lint fmt bench-quick servers clean help
+	install uninstall wheel lint fmt bench bench-quick check-instructions instructions servers clean help
 
 all: library ## Build the C library, shared and static (the default)
 	@echo "built $(SHARED) and $(STATIC); the headers are $(HEADER) and $(CPPHEADER)"
@@ -151,8 +151,25 @@ fmt: $(VENV)/.tools ## Format Rust and Python
 	$(CARGO) fmt --all
 	$(VENV)/bin/ruff format --quiet .
 
+BENCH_PYTHON := .deps/bench/bin/python
+
+bench: library python-module servers $(BENCH_PYTHON) ## Measure everything, write docs/benchmarks.md; ONLY=local,memory for some sections
+	$(BENCH_PYTHON) benches/run.py $(if $(ONLY),--only "$(ONLY)")
+
 bench-quick: library servers ## A quick look at the ratios (minutes)
 	bash benches/quick.sh
+
+check-instructions: library ## Instructions of the hot paths are about those in benches/instructions.json
+	$(PYTHON) benches/instructions.py --check
+
+instructions: library ## Count them anew and write that file
+	$(PYTHON) benches/instructions.py --write
+
+$(BENCH_PYTHON): benches/requirements.txt
+	@echo "making a virtual environment in .deps/bench/ with what the report of the benchmarks needs"
+	@test -x $@ || $(PYTHON) -m venv .deps/bench
+	@$@ -m pip install --quiet --disable-pip-version-check -r benches/requirements.txt
+	@touch $@
 
 clean: ## Remove what was built; .venv/ and .deps/ stay
 	$(CARGO) clean

@@ -15,9 +15,8 @@ step() { printf '[%s] %s\n' "$1" "$2" >&2; }
 
 step 1/4 "building the library and what it is measured against (release)"
 "$cargo" build --release --lib --locked --quiet
-CARGO_TARGET_DIR=$target/bare "$cargo" build --release --locked --quiet --manifest-path benches/bare/Cargo.toml
 mkdir -p "$out"
-cp --remove-destination "$target/release/liblighter_cache.so" "$target/bare/release/libbare.so" "$out/"
+cp --remove-destination "$target/release/liblighter_cache.so" "$out/"
 soname=$(readelf -d "$out/liblighter_cache.so" | sed -n 's/.*(SONAME).*\[\(.*\)\]/\1/p')
 [ -z "$soname" ] || [ "$soname" = liblighter_cache.so ] || ln -sf liblighter_cache.so "$out/$soname"
 
@@ -25,9 +24,8 @@ compile() { # SOURCE, more libraries
     "$cc" -O2 -Wall -Wextra -Iinclude "benches/$1.c" -o "$out/$1" -L"$out" -llighter_cache "${@:2}" -Wl,-rpath,'$ORIGIN'
 }
 
-step 2/4 "Local: 12 rows"
-compile local -lbare -lpthread -lm
-"$out/local" || missed=1
+step 2/4 "Local: 12 rows against a bare DashMap"
+"$python" benches/run.py --quick || missed=1
 echo
 
 step 3/4 "Redis: one caller against hiredis"

@@ -1,5 +1,5 @@
 //! A `DashMap<Box<[u8]>, Arc<[u8]>>` with foldhash and 64 shards behind one-line C functions and a raw
-//! pointer: no handle, no limits, no expiry, no counters, no care for fork. `benches/local.c` measures
+//! pointer: no handle, no limits, no expiry, no counters, no care for fork. `benches/local` measures
 //! the library against it.
 
 use std::ffi::c_void;
@@ -12,11 +12,21 @@ use foldhash::fast::RandomState;
 /// The map.
 pub struct Bare(DashMap<Box<[u8]>, Arc<[u8]>, RandomState>);
 
-/// A map with 64 shards. It is never freed.
+/// A map with 64 shards, to be freed by [`bare_drop`].
 #[unsafe(no_mangle)]
 pub extern "C" fn bare_new() -> *mut Bare {
     let map = DashMap::with_hasher_and_shard_amount(RandomState::default(), 64);
     Box::into_raw(Box::new(Bare(map)))
+}
+
+/// Frees a map.
+///
+/// # Safety
+/// `map` came from [`bare_new`] and is not used any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bare_drop(map: *mut Bare) {
+    // SAFETY: the caller's promise.
+    drop(unsafe { Box::from_raw(map) });
 }
 
 /// Copies the value if it fits; 0, or 1 for a miss.

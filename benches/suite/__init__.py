@@ -1,0 +1,1 @@
+"""What the sections of `make bench` share. `section` says what a section is."""
