@@ -238,7 +238,7 @@ impl Value {
     }
 
     /// Whether `key` is the key inside. Keys of usual length are compared without a call.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn has_key(&self, key: &[u8]) -> bool {
         fn ends<const N: usize>(bytes: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
             Some((bytes.first_chunk()?, bytes.last_chunk()?))

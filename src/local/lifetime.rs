@@ -27,7 +27,8 @@ pub(super) struct Lifetimes {
 
 impl Lifetimes {
     /// Whether an entry needs no attributes unless a call asks for some.
-    fn is_plain(&self) -> bool {
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
         self.stale_ms == 0 && self.refresh_ahead.is_none()
     }
 }

@@ -44,6 +44,34 @@ impl LocalCache {
         self.get_with_inside(&fork::enter(), key, read)
     }
 
+    /// Stores a small value in place of an old one without attributes; false where that can't be done.
+    #[inline]
+    fn overwrite(
+        &self,
+        inside: &Inside,
+        key: &[u8],
+        value: &[u8],
+        expires_at: u64,
+    ) -> Result<bool> {
+        let store = &self.0.store;
+        let now = if expires_at == NEVER { 0 } else { self.0.clock.now() };
+        let hash = store.hash(key);
+        let change = Change { value, expires_at, stamp: None, now };
+        let mut removed = Removed::default();
+        let done = store.write(hash).overwrite(hash, key, &change, || true, &mut removed)?;
+        let Overwrite::Done { old_expiry } = done else { return Ok(false) };
+        if !self.is_ahead(old_expiry) {
+            self.note_expired(inside, key);
+        }
+        if !removed.is_empty() {
+            self.note_removed(inside, &removed);
+        }
+        if expires_at != NEVER {
+            sweeper::watch(&self.0);
+        }
+        Ok(true)
+    }
+
     /// Stores a value, if `valid` agrees under the shard's lock just before. False if it did not.
     #[inline]
     pub(super) fn store(
@@ -255,6 +283,15 @@ impl LocalCache {
         check_key(key)?;
         check_value(value, self.0.max_value_bytes)?;
         let _timing = self.0.durations.sample(inside, Operation::Set);
+        // The usual case by itself: it neither makes an entry nor moves one about.
+        if value.len() <= SMALL
+            && self.0.lifetimes.is_plain()
+            && let Some(expires_at) = self.expiry(ttl)?
+            && self.overwrite(inside, key, value, expires_at)?
+        {
+            self.tally(inside, Counter::Sets);
+            return Ok(());
+        }
         match self.birth(ttl)? {
             Some(birth) => {
                 self.store(inside, key, value, birth, || true)?;

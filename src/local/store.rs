@@ -311,7 +311,7 @@ impl Store {
 
 impl Reading<'_> {
     /// The entry of `key`, expired or not.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, hash: KeyHash, key: &[u8]) -> Option<&Value> {
         let slot = self.table.get(spread(hash.in_shard()), |slot| slot.0.has_key(key));
         slot.map(|slot| &slot.0.0)
