@@ -15,7 +15,7 @@ use super::header::{Compression, FIXED_LEN, Header, PLAIN, Seal, Tag, corrupt};
 use super::{Decoded, decode, is_canonical_int};
 use crate::config::{Codec, RedisOptions, Wire};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::check_value;
+use crate::key::{check_value, check_value_len};
 use crate::seal::{self, Digest, Keyring, Sealing, TAG_LEN};
 
 /// How one cache writes and reads its values.
@@ -225,11 +225,11 @@ impl Envelope {
         if let Some((codec, packed)) = packed {
             let plain_len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
             header.compression = Some(Compression { codec, plain_len });
-            header.digest = Some(seal::digest(payload));
             body = Cow::Owned(packed);
         }
         let mut head = Vec::new();
         let Some(sealing) = sealing else {
+            header.digest = header.compression.map(|_| seal::digest(payload));
             header.encode(&mut head)?;
             return Ok(Encoded { head: Cow::Owned(head), body });
         };
@@ -295,9 +295,7 @@ impl Envelope {
             return Ok(Opened { bytes: stored, start, about });
         };
         let plain_len = plain_len as usize;
-        if plain_len > self.max_value {
-            return Err(too_big(plain_len, self.max_value));
-        }
+        check_value_len(plain_len, self.max_value)?;
         let bytes = self.contexts.decompress(codec, &stored[start..], plain_len)?;
         // What was encrypted is authenticated already.
         if header.seal.is_none() && header.digest != Some(seal::digest(&bytes)) {
@@ -318,11 +316,6 @@ fn owned(body: Cow<'_, [u8]>) -> Result<Vec<u8>> {
             Ok(copy)
         }
     }
-}
-
-#[cold]
-fn too_big(len: usize, limit: usize) -> Error {
-    Error::new(ErrorKind::TooBig, format!("the value has {len} bytes, {limit} are allowed"))
 }
 
 impl std::fmt::Debug for Envelope {

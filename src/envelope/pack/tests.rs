@@ -8,9 +8,11 @@ use crate::config::Secret;
 mod vectors;
 
 fn envelope(prefix: &str, keys: Option<&str>) -> Envelope {
-    let mut options = RedisOptions::default();
-    options.prefix = prefix.to_owned();
-    options.encryption_keys = keys.map(Secret::new);
+    let options = RedisOptions {
+        prefix: prefix.to_owned(),
+        encryption_keys: keys.map(Secret::new),
+        ..RedisOptions::default()
+    };
     let keys = Envelope::keys(&options).unwrap();
     Envelope::new(&options, keys, 1 << 20)
 }
