@@ -45,10 +45,16 @@ fn check_odd_key(key: &[u8]) -> Result<()> {
 /// Refuses a value larger than `limit` bytes.
 #[inline]
 pub(crate) fn check_value(value: &[u8], limit: usize) -> Result<()> {
-    if value.len() > limit {
+    check_value_len(value.len(), limit)
+}
+
+/// The same for a value that is not there yet.
+#[inline]
+pub(crate) fn check_value_len(len: usize, limit: usize) -> Result<()> {
+    if len > limit {
         return Err(Error::new(
             ErrorKind::TooBig,
-            format!("the value has {} bytes, {limit} are allowed", value.len()),
+            format!("the value has {len} bytes, {limit} are allowed"),
         ));
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lighter_cache::config::{
-    Config, ConfigBuilder, Endpoint, HostPort, Invalidation, L1Alone, Wire, docs, schema,
+    Codec, Config, ConfigBuilder, Endpoint, HostPort, Invalidation, L1Alone, Wire, docs, schema,
 };
 use lighter_cache::{ErrorKind, Kind};
 
@@ -123,6 +123,8 @@ fn every_option_of_this_version() {
 
 #[test]
 fn refused_urls_say_why() {
+    let key = "A".repeat(43);
+    let keys = format!("encryption_keys=2:{key}");
     for (url, says) in [
         ("", "nearest is"),
         ("redi://h", "`redi`; the nearest is `redis://`"),
@@ -220,6 +222,9 @@ fn refused_urls_say_why() {
         ("rediss://h?tls_key=/f", "`tls_key` needs `tls_cert`"),
         ("rediss://h?tls_ca=", "path of a file"),
         ("redis://h?wire=raw&compress=lz4", "`compress` contradicts `wire=raw`"),
+        (&format!("redis://h?wire=raw&{keys}"), "`encryption_keys` contradicts `wire=raw`"),
+        (&format!("redis://h?{keys},2:{key}"), "`encryption_keys` names an ID twice"),
+        ("redis://h?compress_min_bytes=0", "out of range"),
         ("redis://h?encryption_keys=1", "`ID:BASE64`"),
         ("redis://h?encryption_keys=x:AAAA", "ID"),
         ("redis://h?encryption_keys=1:AAAA", "base64 of 32 bytes"),
@@ -239,9 +244,28 @@ fn refused_urls_say_why() {
 }
 
 #[test]
+fn compression_and_encryption_of_the_server_s_values() {
+    for scheme in ["redis", "hybrid+redis"] {
+        let defaults = parse(&format!("{scheme}://h")).redis;
+        assert_eq!((defaults.compress, defaults.compress_min_bytes), (None, 1024));
+        assert_eq!(defaults.encryption_keys, None);
+        let key = "c".repeat(42) + "A";
+        let keys = format!("1:{key}=,4294967295:{}", "+/-_".repeat(10) + "+/w");
+        let url =
+            format!("{scheme}://h?compress=zstd&compress_min_bytes=4KiB&encryption_keys={keys}");
+        let config = parse(&url);
+        assert_eq!(config.unsupported(), None);
+        assert_eq!(config.redis.compress, Some(Codec::Zstd));
+        assert_eq!(config.redis.compress_min_bytes, 4096);
+        assert_eq!(config.redis.encryption_keys.as_ref().unwrap().expose(), keys);
+        assert!(!format!("{config:?}").contains(&key[..8]));
+        let lz4 = parse(&format!("{scheme}://h?compress=lz4")).redis;
+        assert_eq!(lz4.compress, Some(Codec::Lz4));
+    }
+}
+
+#[test]
 fn options_of_a_later_version_are_checked_then_refused() {
-    let key = "A".repeat(43);
-    let keys = format!("encryption_keys=1:{key}=,2:{key}");
     for (url, option) in [
         ("redis://h?ttl_jitter=0.1", "ttl_jitter"),
         ("hybrid+redis://h?stale_ttl=1m", "stale_ttl"),
@@ -249,9 +273,6 @@ fn options_of_a_later_version_are_checked_then_refused() {
         ("hybrid+redis://h?negative_ttl=5s", "negative_ttl"),
         ("redis://h?single_flight=process", "single_flight"),
         ("redis://h?read_from=replica", "read_from"),
-        ("redis://h?compress=zstd", "compress"),
-        ("redis://h?compress_min_bytes=4KiB", "compress_min_bytes"),
-        (&format!("redis://h?{keys}"), "encryption_keys"),
         ("hybrid+redis://h?invalidation=pubsub", "invalidation"),
         ("hybrid+redis://h?replay_limit=1", "replay_limit"),
         ("hybrid+redis://h?replay_bytes=1MB", "replay_bytes"),
@@ -270,7 +291,7 @@ fn options_of_a_later_version_are_checked_then_refused() {
         "local:?ttl_jitter=0.1&stale_ttl=1m&refresh_ahead=0.8&negative_ttl=5s",
         "local:?max_entries=1000&max_bytes=64MiB",
         "hybrid+redis://h?l1.max_bytes=64MiB&l1.max_entries=1000",
-        &format!("hybrid+redis://h?{defaults}&single_flight=fleet&l1.max_bytes=none&compress=none"),
+        &format!("hybrid+redis://h?{defaults}&single_flight=fleet&l1.max_bytes=none"),
         "hybrid+redis://h?read_from=primary&replay_limit=10000&replay_bytes=67108864&invalidation=tracking",
     ] {
         assert_eq!(parse(url).unsupported(), None, "{url}");

@@ -11,6 +11,11 @@ import struct
 import sys
 from pathlib import Path
 
+import lz4.block
+import zstandard
+from nacl import bindings as nacl
+from nacl.exceptions import CryptoError
+
 VECTORS = Path(__file__).parent / "vectors"
 MAGIC = b"\xc1LC"
 DIGEST, STALE, TAGS, CODEC, SEAL, NEGATIVE = 1, 2, 4, 8, 16, 32
@@ -113,6 +118,78 @@ def digest(payload, encryption_key=None):
     return hashlib.blake2b(payload, digest_size=16, key=key)
 
 
+def associated(head, place):
+    """What is authenticated besides the payload: the header from its version up to the tag, and the place."""
+    prefix, key = place
+    return head[3:-16] + struct.pack("<I", len(prefix)) + prefix + key
+
+
+def pack(header, payload, place, keys, packed=None):
+    """The stored bytes of a payload with a digest, encrypted where the header names a key. `packed` is
+    the payload once it is compressed: compressors differ in what they make of it."""
+    header = dict(header)
+    body = payload if packed is None else packed
+    encryption_key = keys.get(header.get("key_id"))
+    if encryption_key is not None or packed is not None:
+        header["digest"] = digest(payload, encryption_key).hexdigest()
+    if encryption_key is None:
+        return encode(header, body)
+    nonce = bytes.fromhex(header["nonce"])
+    head = encode({**header, "auth": "00" * 16}, b"")
+    sealed = nacl.crypto_aead_xchacha20poly1305_ietf_encrypt(body, associated(head, place), nonce, encryption_key)
+    return head[:-16] + sealed[-16:] + sealed[:-16]
+
+
+def unpack(stored, place, keys):
+    """What the header says, and the payload. ValueError where anything is not as it should be."""
+    header, body = decode(stored)
+    header = header or {}
+    encryption_key = None
+    if bool(keys) != ("key_id" in header):
+        raise ValueError("encrypted, or not, against the reader's keys")
+    if keys:
+        encryption_key = keys.get(header["key_id"])
+        if encryption_key is None:
+            raise ValueError("unknown key")
+        head, nonce, auth = stored[: len(stored) - len(body)], header["nonce"], header["auth"]
+        try:
+            body = nacl.crypto_aead_xchacha20poly1305_ietf_decrypt(
+                body + bytes.fromhex(auth), associated(head, place), bytes.fromhex(nonce), encryption_key
+            )
+        except CryptoError as error:
+            raise ValueError("forged") from error
+    if "codec" in header:
+        body = decompress(header["codec"], body, header["plain_len"])
+    if "digest" in header and digest(body, encryption_key).hexdigest() != header["digest"]:
+        raise ValueError("another digest")
+    return header, body
+
+
+def decompress(codec, body, plain_len):
+    """Exactly `plain_len` bytes."""
+    try:
+        if codec == "zstd":
+            frame = zstandard.ZstdDecompressor().decompressobj()
+            if body[:4] != b"\x28\xb5\x2f\xfd":
+                raise ValueError("no zstd frame")
+            plain = frame.decompress(body)
+            if not frame.eof or frame.unused_data:
+                raise ValueError("not one frame")
+        else:
+            plain = lz4.block.decompress(body, uncompressed_size=plain_len)
+    except (zstandard.ZstdError, lz4.block.LZ4BlockError) as error:
+        raise ValueError("does not decompress") from error
+    if len(plain) != plain_len:
+        raise ValueError("another length")
+    return plain
+
+
+def circumstances(case):
+    """Where a case is stored, and with which keys."""
+    keys = {int(number): bytes.fromhex(key) for number, key in case.get("keys", {}).items()}
+    return (bytes.fromhex(case["prefix"]), bytes.fromhex(case["key"])), keys
+
+
 def vectors(name):
     cases = json.loads((VECTORS / f"{name}.json").read_text())
     assert cases, name
@@ -146,6 +223,49 @@ def test_corrupt():
         except ValueError:
             continue
         raise AssertionError(f"{case['name']} was accepted")
+
+
+def test_packed():
+    for case in vectors("packed"):
+        (place, keys), name = circumstances(case), case["name"]
+        stored, payload = bytes.fromhex(case["stored"]), bytes.fromhex(case["payload"])
+        header, read = unpack(stored, place, keys)
+        assert read == payload, name
+        assert {field: header[field] for field in case["header"]} == case["header"], name
+        assert set(header) - set(case["header"]) <= {"digest", "auth"}, name
+        packed = bytes.fromhex(case["packed"]) if "packed" in case else None
+        if case["header"]:
+            assert pack(case["header"], payload, place, keys, packed) == stored, name
+        else:
+            assert store(payload) == stored, name
+
+
+def test_refused():
+    for case in vectors("refused"):
+        place, keys = circumstances(case)
+        try:
+            unpack(bytes.fromhex(case["stored"]), place, keys)
+        except ValueError:
+            continue
+        raise AssertionError(f"{case['name']} was accepted")
+
+
+def test_flipped_bits_of_encrypted_and_compressed_values():
+    for case in vectors("packed"):
+        if not {"key_id", "codec"} & set(case["header"]):
+            continue
+        (place, keys), stored = circumstances(case), bytes.fromhex(case["stored"])
+        payload = bytes.fromhex(case["payload"])
+        for bit in range(len(stored) * 8):
+            flipped = bytearray(stored)
+            flipped[bit // 8] ^= 1 << bit % 8
+            try:
+                read = unpack(bytes(flipped), place, keys)[1]
+            except ValueError:
+                continue
+            # Without encryption a flipped bit may leave the value as it is: in the stale window, in a
+            # tag, or where the compressed form has more than one way to say the same.
+            assert not keys and read == payload, (case["name"], bit)
 
 
 def test_digest():

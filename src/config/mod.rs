@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use options::{
-    CommonOptions, Endpoint, HostPort, HybridOptions, Invalidation, L1Alone, LocalOptions,
+    Codec, CommonOptions, Endpoint, HostPort, HybridOptions, Invalidation, L1Alone, LocalOptions,
     RedisOptions, Secret, TlsOptions, Wire,
 };
 

@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::settings::Settings;
 use crate::ops::Kind;
 
@@ -79,17 +81,17 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// A password or key: it never shows itself in `Debug`.
+/// A password or key: it never shows itself in `Debug`, and is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Wraps a secret.
     pub fn new(secret: impl Into<String>) -> Self {
-        Self(secret.into())
+        Self(Zeroizing::new(secret.into()))
     }
 
-    /// The secret itself, for the handshake only.
+    /// The secret itself, for those alone who use it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -122,6 +124,15 @@ pub enum Wire {
     Envelope,
     /// As they are, and read as they are.
     Raw,
+}
+
+/// How a payload is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// Zstandard (RFC 8878), one frame.
+    Zstd,
+    /// LZ4, one block without a frame.
+    Lz4,
 }
 
 /// Options of the Redis cache.
@@ -158,6 +169,12 @@ pub struct RedisOptions {
     pub tls: Option<TlsOptions>,
     /// How values are written.
     pub wire: Wire,
+    /// Compression of values that it makes a tenth smaller; `None` for none. Not with [`Wire::Raw`].
+    pub compress: Option<Codec>,
+    /// Smaller values are not compressed.
+    pub compress_min_bytes: usize,
+    /// Keys as `ID:BASE64,…`: the first encrypts, all decrypt. Not with [`Wire::Raw`].
+    pub encryption_keys: Option<Secret>,
 }
 
 /// How a Hybrid hears of other processes' writes.
@@ -248,6 +265,13 @@ impl RedisOptions {
                 insecure: settings.flag("tls_insecure"),
             }),
             wire: if settings.choice("wire") == "raw" { Wire::Raw } else { Wire::Envelope },
+            compress: match settings.choice("compress") {
+                "zstd" => Some(Codec::Zstd),
+                "lz4" => Some(Codec::Lz4),
+                _ => None,
+            },
+            compress_min_bytes: settings.number("compress_min_bytes"),
+            encryption_keys: settings.secret("encryption_keys"),
         }
     }
 }

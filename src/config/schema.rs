@@ -196,9 +196,9 @@ pub static SCHEMA: &[Row] = &[
     row(Redis, "tls_insecure", "false", Bool, "Accept any certificate. Warned about at each open."),
     later(Redis, "read_from", "primary", Choice(&["primary", "replica"]), "Which nodes are read. `replica` not on a Hybrid."),
     row(Redis, "wire", "envelope", Choice(&["envelope", "raw"]), "How values are stored: with the header of `docs/wire-format.md`, or as they are."),
-    later(Redis, "compress", "none", Choice(&["none", "zstd", "lz4"]), "Compression of large values."),
-    later(Redis, "compress_min_bytes", "1KiB", Size { min: 1, max: VALUE_MAX as u64, none: false }, "Smaller values are not compressed."),
-    later(Redis, "encryption_keys", "", Keys, "Keys of 32 bytes as `ID:BASE64,…`: the first encrypts, all decrypt. IDs are whole numbers below 2^32."),
+    row(Redis, "compress", "none", Choice(&["none", "zstd", "lz4"]), "Compression of values from `compress_min_bytes` on, where it saves a tenth. Read is every kind."),
+    row(Redis, "compress_min_bytes", "1KiB", Size { min: 1, max: VALUE_MAX as u64, none: false }, "Smaller values are not compressed."),
+    row(Redis, "encryption_keys", "", Keys, "Encryption of values: keys of 32 bytes as `ID:BASE64,…`, the first encrypts, all decrypt. IDs are whole numbers below 2^32. Values that are not encrypted are refused then."),
 
     row(Hybrid, "invalidation", "tracking", Choice(&["tracking", "pubsub", "none"]), "How writes of other processes are heard of. `pubsub` comes with a later version."),
     row(Hybrid, "watchdog", "1s", span(Duration::from_millis(10), HOUR), "How often the invalidation stream is proven; without proof L1 is not trusted."),

@@ -9,6 +9,7 @@
 use bincode::config::{Configuration, Fixint, LittleEndian, NoLimit, legacy};
 use bincode::{Decode, Encode};
 
+use crate::config::Codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::VALUE_MAX;
 use crate::ops::TTL_MAX_MS;
@@ -36,15 +37,6 @@ const BINCODE: Configuration<LittleEndian, Fixint, NoLimit> = legacy();
 
 /// The header of a value that is stored as it is, with nothing to say about it.
 pub const PLAIN: [u8; FIXED_LEN] = [MAGIC[0], MAGIC[1], MAGIC[2], VERSION, 0, 0xFF];
-
-/// How a payload is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Codec {
-    /// Zstandard (RFC 8878), one frame.
-    Zstd,
-    /// LZ4, one block without a frame.
-    Lz4,
-}
 
 /// Compression of the payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

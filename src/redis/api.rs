@@ -44,19 +44,19 @@ impl Shared {
         result
     }
 
-    fn read_get(&self, replies: Replies) -> Result<Option<Value>> {
-        let value = replies.one().and_then(|reply| self.keyspace.value(reply));
+    fn read_get(&self, key: &[u8], replies: Replies) -> Result<Option<Value>> {
+        let value = replies.one().and_then(|reply| self.keyspace.value(key, reply));
         let value = self.count_error(value)?;
         self.counters.count(if value.is_some() { Counter::Hits } else { Counter::Misses });
         Ok(value)
     }
 
-    fn read_get_many(&self, replies: Replies, keys: usize) -> Result<Vec<Option<Value>>> {
-        let values = replies.one().and_then(|reply| self.keyspace.values(reply, keys));
+    fn read_get_many(&self, keys: &[&[u8]], replies: Replies) -> Result<Vec<Option<Value>>> {
+        let values = replies.one().and_then(|reply| self.keyspace.values(keys, reply));
         let (values, unreadable) = self.count_error(values)?;
         let hits = values.iter().flatten().count();
         self.counters.add(Counter::Hits, hits as u64);
-        self.counters.add(Counter::Misses, (keys - hits) as u64);
+        self.counters.add(Counter::Misses, (keys.len() - hits) as u64);
         self.counters.add(Counter::Errors, unreadable);
         Ok(values)
     }
@@ -137,14 +137,14 @@ impl BlockingCache for RedisCache {
     fn get(&self, key: &[u8]) -> Result<Option<Value>> {
         check_key(key)?;
         let cache = &self.shared;
-        cache.read_get(cache.send(&cache.keyspace.get(key))?)
+        cache.read_get(key, cache.send(&cache.keyspace.get(key))?)
     }
 
     fn set(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<()> {
         let cache = &self.shared;
         cache.check_item(key, value)?;
         let ttl_ms = cache.resolve(ttl)?;
-        cache.read_set(cache.send(&cache.keyspace.set(key, value, ttl_ms))?, ttl_ms)
+        cache.read_set(cache.send(&cache.keyspace.set(key, value, ttl_ms)?)?, ttl_ms)
     }
 
     fn delete(&self, key: &[u8]) -> Result<bool> {
@@ -169,7 +169,7 @@ impl BlockingCache for RedisCache {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        cache.read_get_many(cache.send(&cache.keyspace.get_many(keys))?, keys.len())
+        cache.read_get_many(keys, cache.send(&cache.keyspace.get_many(keys))?)
     }
 
     fn set_many(&self, items: &[(&[u8], &[u8])], ttl: Ttl) -> Result<()> {
@@ -179,7 +179,7 @@ impl BlockingCache for RedisCache {
         if items.is_empty() {
             return Ok(());
         }
-        let replies = cache.send(&cache.keyspace.set_many(items, ttl_ms))?;
+        let replies = cache.send(&cache.keyspace.set_many(items, ttl_ms)?)?;
         cache.read_set_many(replies, items.len(), ttl_ms)
     }
 
@@ -227,7 +227,7 @@ impl ByteCache for RedisCache {
         let cache = &self.shared;
         Box::pin(async move {
             check_key(key)?;
-            cache.read_get(cache.send_async(&cache.keyspace.get(key)).await?)
+            cache.read_get(key, cache.send_async(&cache.keyspace.get(key)).await?)
         })
     }
 
@@ -241,7 +241,7 @@ impl ByteCache for RedisCache {
         Box::pin(async move {
             cache.check_item(key, value)?;
             let ttl_ms = cache.resolve(ttl)?;
-            let replies = cache.send_async(&cache.keyspace.set(key, value, ttl_ms)).await?;
+            let replies = cache.send_async(&cache.keyspace.set(key, value, ttl_ms)?).await?;
             cache.read_set(replies, ttl_ms)
         })
     }
@@ -283,7 +283,7 @@ impl ByteCache for RedisCache {
                 return Ok(Vec::new());
             }
             let replies = cache.send_async(&cache.keyspace.get_many(keys)).await?;
-            cache.read_get_many(replies, keys.len())
+            cache.read_get_many(keys, replies)
         })
     }
 
@@ -299,7 +299,7 @@ impl ByteCache for RedisCache {
             if items.is_empty() {
                 return Ok(());
             }
-            let replies = cache.send_async(&cache.keyspace.set_many(items, ttl_ms)).await?;
+            let replies = cache.send_async(&cache.keyspace.set_many(items, ttl_ms)?).await?;
             cache.read_set_many(replies, items.len(), ttl_ms)
         })
     }

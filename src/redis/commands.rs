@@ -4,15 +4,14 @@
 //! round trip sends; the functions at the end turn replies into results.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::{Arg, Cmd, Pipeline, RedisWrite, Value as Reply};
 
 use super::error_map::checked;
-use crate::config::Wire;
-use crate::envelope;
+use crate::envelope::{About, Envelope};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::check_value;
 use crate::ops::Remaining;
 use crate::value::Value;
 
@@ -105,15 +104,13 @@ impl Replies {
 pub(super) struct Keyspace {
     /// The prefix and its colon; empty where keys are stored as they are.
     pub(super) prefix: Vec<u8>,
-    pub(super) wire: Wire,
-    /// The largest value, in bytes.
-    pub(super) max_value: usize,
+    pub(super) envelope: Arc<Envelope>,
 }
 
 impl Keyspace {
-    pub(super) fn new(prefix: &str, wire: Wire, max_value: usize) -> Self {
+    pub(super) fn new(prefix: &str, envelope: Envelope) -> Self {
         let prefix = if prefix.is_empty() { Vec::new() } else { format!("{prefix}:").into_bytes() };
-        Self { prefix, wire, max_value }
+        Self { prefix, envelope: Arc::new(envelope) }
     }
 
     fn key(&self, cmd: &mut Cmd, key: &[u8]) {
@@ -161,38 +158,43 @@ impl Keyspace {
         Request::batch(cmds, true)
     }
 
-    fn set_command(&self, key: &[u8], value: &[u8], ttl_ms: Option<u64>) -> Cmd {
-        let stored = envelope::encode(value, self.wire);
+    fn set_command(&self, key: &[u8], value: &[u8], ttl_ms: Option<u64>) -> Result<Cmd> {
+        let stored = self.envelope.encode(key, value, &About::NOTHING)?;
         let bytes = 32 + self.prefix.len() + key.len() + stored.len();
         let mut cmd = Cmd::with_capacity(5, bytes);
         cmd.arg("SET");
         self.key(&mut cmd, key);
         {
             let mut arg = cmd.writer_for_next_arg();
-            let _ = arg.write_all(stored.head);
-            let _ = arg.write_all(stored.body);
+            let _ = arg.write_all(&stored.head);
+            let _ = arg.write_all(&stored.body);
         }
         if let Some(ms) = ttl_ms {
             cmd.arg("PX").arg(ms);
         }
-        cmd
+        Ok(cmd)
     }
 
     /// A TTL of zero has already expired: the old value is removed.
-    pub(super) fn set(&self, key: &[u8], value: &[u8], ttl_ms: Option<u64>) -> Request {
+    pub(super) fn set(&self, key: &[u8], value: &[u8], ttl_ms: Option<u64>) -> Result<Request> {
         if ttl_ms == Some(0) {
-            return self.unlink(key);
+            return Ok(self.unlink(key));
         }
-        Request::write(self.set_command(key, value, ttl_ms))
+        self.set_command(key, value, ttl_ms).map(Request::write)
     }
 
-    pub(super) fn set_many(&self, items: &[(&[u8], &[u8])], ttl_ms: Option<u64>) -> Request {
+    pub(super) fn set_many(
+        &self,
+        items: &[(&[u8], &[u8])],
+        ttl_ms: Option<u64>,
+    ) -> Result<Request> {
         if ttl_ms == Some(0) {
             let keys: Vec<&[u8]> = items.iter().map(|(key, _)| *key).collect();
-            return self.unlink_many(&keys);
+            return Ok(self.unlink_many(&keys));
         }
         let cmds = items.iter().map(|(key, value)| self.set_command(key, value, ttl_ms));
-        Request::batch(cmds, false)
+        let cmds: Vec<Cmd> = cmds.collect::<Result<_>>()?;
+        Ok(Request::batch(cmds.into_iter(), false))
     }
 
     pub(super) fn unlink(&self, key: &[u8]) -> Request {
@@ -220,31 +222,28 @@ impl Keyspace {
         }
     }
 
-    /// The value in the reply to GET: `None` for a miss and for a negative entry.
-    pub(super) fn value(&self, reply: Reply) -> Result<Option<Value>> {
+    /// The value of `key` in the reply to GET: `None` for a miss and for a negative entry.
+    pub(super) fn value(&self, key: &[u8], reply: Reply) -> Result<Option<Value>> {
         match checked(reply)? {
             Reply::Nil => Ok(None),
-            Reply::BulkString(bytes) => match envelope::payload_start(&bytes, self.wire)? {
+            Reply::BulkString(stored) => match self.envelope.open(key, stored)?.served()? {
                 None => Ok(None),
-                Some(start) => {
-                    check_value(&bytes[start..], self.max_value)?;
-                    Value::from_vec(bytes, start).map(Some)
-                }
+                Some((bytes, start)) => Value::from_vec(bytes, start).map(Some),
             },
             _ => Err(surprise("no string")),
         }
     }
 
     /// The values in the reply to MGET; a value that can't be read is a miss, and counted.
-    pub(super) fn values(&self, reply: Reply, keys: usize) -> Result<(Vec<Option<Value>>, u64)> {
+    pub(super) fn values(&self, keys: &[&[u8]], reply: Reply) -> Result<(Vec<Option<Value>>, u64)> {
         let Reply::Array(replies) = reply else { return Err(surprise("no array")) };
-        if replies.len() != keys {
+        if replies.len() != keys.len() {
             return Err(surprise("another number of values"));
         }
         let mut unreadable = 0;
-        let mut values = Vec::with_capacity(keys);
-        for reply in replies {
-            values.push(match self.value(reply) {
+        let mut values = Vec::with_capacity(keys.len());
+        for (key, reply) in keys.iter().zip(replies) {
+            values.push(match self.value(key, reply) {
                 Ok(value) => value,
                 Err(error) if error.kind() == ErrorKind::NoMemory => return Err(error),
                 Err(_) => {
@@ -257,9 +256,14 @@ impl Keyspace {
     }
 
     /// The replies to [`Keyspace::fetch`] for one key.
-    pub(super) fn fetched(&self, pttl: Reply, get: Reply) -> Result<Option<(Value, Remaining)>> {
+    pub(super) fn fetched(
+        &self,
+        key: &[u8],
+        pttl: Reply,
+        get: Reply,
+    ) -> Result<Option<(Value, Remaining)>> {
         let remaining = remaining(pttl)?;
-        let value = self.value(get)?;
+        let value = self.value(key, get)?;
         Ok(match (value, remaining) {
             (Some(value), Some(remaining)) => Some((value, remaining)),
             // It came into being, or expired, between the two commands.
@@ -325,6 +329,7 @@ pub(super) fn surprise(what: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{RedisOptions, Wire};
 
     fn packed(request: &Request) -> String {
         let mut bytes = Vec::new();
@@ -332,44 +337,51 @@ mod tests {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    fn keyspace(prefix: &str, wire: Wire) -> Keyspace {
+        let mut options = RedisOptions::default();
+        (options.prefix, options.wire) = (prefix.into(), wire);
+        Keyspace::new(prefix, Envelope::new(&options, None, 8))
+    }
+
     fn app() -> Keyspace {
-        Keyspace::new("app", Wire::Envelope, 8)
+        keyspace("app", Wire::Envelope)
     }
 
     #[test]
     fn keys_carry_the_prefix() {
         assert_eq!(packed(&app().get(b"k")), "*2\r\n$3\r\nGET\r\n$5\r\napp:k\r\n");
-        let raw = Keyspace::new("", Wire::Raw, 8);
+        let raw = keyspace("", Wire::Raw);
         assert_eq!(packed(&raw.get(b"k")), "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n");
         assert_eq!(first_key(&app().command("GET", b"k")), b"app:k");
     }
 
     #[test]
     fn a_ttl_of_zero_removes() {
-        assert!(packed(&app().set(b"k", b"v", Some(0))).contains("UNLINK"));
+        assert!(packed(&app().set(b"k", b"v", Some(0)).unwrap()).contains("UNLINK"));
         assert!(packed(&app().expire(b"k", Some(0))).contains("UNLINK"));
-        assert!(packed(&app().set_many(&[(b"k", b"v")], Some(0))).contains("UNLINK"));
+        assert!(packed(&app().set_many(&[(b"k", b"v")], Some(0)).unwrap()).contains("UNLINK"));
     }
 
     #[test]
     fn numbers_are_stored_as_they_are() {
-        let set = packed(&app().set(b"k", b"-17", Some(5)));
+        let set = packed(&app().set(b"k", b"-17", Some(5)).unwrap());
         assert_eq!(set, "*5\r\n$3\r\nSET\r\n$5\r\napp:k\r\n$3\r\n-17\r\n$2\r\nPX\r\n$1\r\n5\r\n");
     }
 
     #[test]
     fn replies_become_results() {
         let bulk = |bytes: &[u8]| Reply::BulkString(bytes.to_vec());
-        assert_eq!(&*app().value(bulk(b"raw")).unwrap().unwrap(), b"raw");
-        assert!(app().value(Reply::Nil).unwrap().is_none());
-        assert_eq!(app().value(Reply::Int(1)).unwrap_err().kind(), ErrorKind::Server);
-        let stored = envelope::encode(b"hello", Wire::Envelope).to_vec();
-        assert_eq!(&*app().value(bulk(&stored)).unwrap().unwrap(), b"hello");
-        assert_eq!(app().value(bulk(b"nine bytes")).unwrap_err().kind(), ErrorKind::TooBig);
+        assert_eq!(&*app().value(b"k", bulk(b"raw")).unwrap().unwrap(), b"raw");
+        assert!(app().value(b"k", Reply::Nil).unwrap().is_none());
+        assert_eq!(app().value(b"k", Reply::Int(1)).unwrap_err().kind(), ErrorKind::Server);
+        let stored = app().envelope.encode(b"k", b"hello", &About::NOTHING).unwrap().to_vec();
+        assert_eq!(&*app().value(b"k", bulk(&stored)).unwrap().unwrap(), b"hello");
+        assert_eq!(app().value(b"k", bulk(b"nine bytes")).unwrap_err().kind(), ErrorKind::TooBig);
         let damaged = bulk(&stored[..3]);
-        assert_eq!(app().value(damaged.clone()).unwrap_err().kind(), ErrorKind::Corrupt);
-        let (values, unreadable) =
-            app().values(Reply::Array(vec![bulk(&stored), Reply::Nil, damaged]), 3).unwrap();
+        assert_eq!(app().value(b"k", damaged.clone()).unwrap_err().kind(), ErrorKind::Corrupt);
+        let (values, unreadable) = app()
+            .values(&[&b"k"[..]; 3], Reply::Array(vec![bulk(&stored), Reply::Nil, damaged]))
+            .unwrap();
         assert_eq!((values.iter().flatten().count(), unreadable), (1, 1));
         assert_eq!(remaining(Reply::Int(-2)).unwrap(), None);
         assert_eq!(remaining(Reply::Int(-1)).unwrap(), Some(Remaining::Forever));

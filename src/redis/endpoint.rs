@@ -3,14 +3,17 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ::redis::io::tcp::{TcpSettings, socket2};
 use ::redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
 
 use super::tls::Tls;
 use crate::config::{self, HostPort, RedisOptions, Secret, TlsOptions, Wire};
+use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::{self, Level};
+use crate::seal::Keyring;
 
 /// One server's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,16 +36,19 @@ impl fmt::Display for Address {
 pub(super) struct Endpoint {
     pub(super) options: RedisOptions,
     pub(super) tls: Option<Tls>,
+    /// The keys of [`RedisOptions::encryption_keys`].
+    pub(super) keys: Option<Arc<Keyring>>,
     /// A client whose TLS settings can't be taken over: it makes the connections itself.
     pub(super) client: Option<::redis::Client>,
 }
 
 impl Endpoint {
-    /// Reads certificate files. [`ErrorKind::Config`] where something can't be used.
+    /// Reads certificate files and encryption keys. [`ErrorKind::Config`] where something can't be used.
     pub(super) fn new(options: &RedisOptions) -> Result<Self> {
         if options.prefix.is_empty() && options.wire != Wire::Raw {
             return Err(Error::new(ErrorKind::Config, "an empty prefix needs wire=raw"));
         }
+        let keys = Envelope::keys(options)?;
         let tls = options.tls.as_ref().map(Tls::new).transpose()?;
         if tls.as_ref().is_some_and(|tls| tls.insecure) {
             log::emit(
@@ -51,7 +57,7 @@ impl Endpoint {
                 format_args!("tls_insecure=true: the server's certificate is not checked"),
             );
         }
-        Ok(Self { options: options.clone(), tls, client: None })
+        Ok(Self { options: options.clone(), tls, keys, client: None })
     }
 
     /// Takes over the address, the credentials and the database of a client of the `redis` crate.

@@ -42,20 +42,23 @@ impl RedisCache {
         self.noted(self.shared.run_tracked_async(request, deadline).await)
     }
 
-    fn one_fetched(&self, replies: Replies) -> Result<Fetched> {
+    fn one_fetched(&self, key: &[u8], replies: Replies) -> Result<Fetched> {
         let mut replies = replies.many();
         match (replies.pop(), replies.pop()) {
-            (Some(get), Some(pttl)) => self.noted(self.shared.keyspace.fetched(pttl, get)),
+            (Some(get), Some(pttl)) => self.noted(self.shared.keyspace.fetched(key, pttl, get)),
             _ => Err(commands::surprise("too few replies")),
         }
     }
 
     /// A value that can't be read is a miss, and counted.
-    fn all_fetched(&self, replies: Replies) -> Result<Vec<Fetched>> {
+    fn all_fetched(&self, keys: &[&[u8]], replies: Replies) -> Result<Vec<Fetched>> {
         let mut fetched = Vec::new();
         let mut replies = replies.many().into_iter();
-        while let (Some(pttl), Some(get)) = (replies.next(), replies.next()) {
-            fetched.push(match self.noted(self.shared.keyspace.fetched(pttl, get)) {
+        for key in keys {
+            let (Some(pttl), Some(get)) = (replies.next(), replies.next()) else {
+                return Err(commands::surprise("too few replies"));
+            };
+            fetched.push(match self.noted(self.shared.keyspace.fetched(key, pttl, get)) {
                 Err(error) if error.kind() == ErrorKind::NoMemory => return Err(error),
                 // An error reply to a read, such as NOPERM, is no miss.
                 Err(error)
@@ -74,12 +77,12 @@ impl RedisCache {
 
     /// The value of `key` and its remaining time, in one round trip.
     pub(crate) fn fetch(&self, key: &[u8], deadline: Instant) -> Result<Fetched> {
-        self.one_fetched(self.read(&self.shared.keyspace.fetch(&[key]), deadline)?)
+        self.one_fetched(key, self.read(&self.shared.keyspace.fetch(&[key]), deadline)?)
     }
 
     /// As [`RedisCache::fetch`], from a task.
     pub(crate) async fn fetch_async(&self, key: &[u8], deadline: Instant) -> Result<Fetched> {
-        self.one_fetched(self.read_async(&self.shared.keyspace.fetch(&[key]), deadline).await?)
+        self.one_fetched(key, self.read_async(&self.shared.keyspace.fetch(&[key]), deadline).await?)
     }
 
     /// The same for many keys, in one round trip.
@@ -88,7 +91,7 @@ impl RedisCache {
         keys: &[&[u8]],
         deadline: Instant,
     ) -> Result<Vec<Fetched>> {
-        self.all_fetched(self.read_async(&self.shared.keyspace.fetch(keys), deadline).await?)
+        self.all_fetched(keys, self.read_async(&self.shared.keyspace.fetch(keys), deadline).await?)
     }
 
     /// Whether `key` is there.
@@ -115,7 +118,7 @@ impl RedisCache {
         ttl_ms: Option<u64>,
         deadline: Instant,
     ) -> Result<()> {
-        let request = self.shared.keyspace.set(key, value, ttl_ms);
+        let request = self.shared.keyspace.set(key, value, ttl_ms)?;
         let replies = self.write_async(&request, deadline).await?;
         self.noted(replies.one().and_then(commands::done))
     }
@@ -127,7 +130,7 @@ impl RedisCache {
         ttl_ms: Option<u64>,
         deadline: Instant,
     ) -> Result<()> {
-        let request = self.shared.keyspace.set_many(items, ttl_ms);
+        let request = self.shared.keyspace.set_many(items, ttl_ms)?;
         let replies = self.write_async(&request, deadline).await?;
         self.noted(replies.many().into_iter().try_for_each(commands::done))
     }

@@ -52,6 +52,7 @@ use self::endpoint::Endpoint;
 use self::listen::Listener;
 use self::state::{Generations, State};
 use crate::config::{CommonOptions, Config, RedisOptions};
+use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::Kind;
 use crate::stats::Counters;
@@ -140,8 +141,9 @@ impl RedisCache {
             Some(connections) => connections,
             None => direct_by_processors(),
         };
-        let keyspace =
-            Keyspace::new(&endpoint.options.prefix, endpoint.options.wire, common.max_value_bytes);
+        let options = &endpoint.options;
+        let envelope = Envelope::new(options, endpoint.keys.clone(), common.max_value_bytes);
+        let keyspace = Keyspace::new(&options.prefix, envelope);
         let generations = Generations::new(&endpoint, direct_max);
         let shared = Shared {
             endpoint,
