@@ -97,6 +97,26 @@ fn a_stopped_server_costs_the_deadline_and_no_more() {
 }
 
 #[test]
+fn a_stopped_cluster_costs_the_deadline_and_no_more() {
+    let servers = Server::start("cluster", "redis");
+    let cache = open(&servers.url_with("prefix=app&timeout=150ms"));
+    eventually("it answers", || cache.set(b"k", b"v", HOUR).is_ok());
+    servers.verb("pause all");
+    let began = Instant::now();
+    let error = cache.set(b"k", b"w", HOUR).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+    assert!(error.message().starts_with("no reply by the deadline"), "{error:?}");
+    assert!(cache.get(b"k").is_err());
+    assert!(cache.set_many(&[(b"a", b"v"), (b"b", b"v")], HOUR).is_err());
+    assert!(cache.count().is_err());
+    assert!(cache.clear().is_err());
+    assert!(began.elapsed() < LATE, "{:?}", began.elapsed());
+    servers.verb("resume all");
+    eventually("it is used again", || cache.set(b"k", b"x", HOUR).is_ok());
+    assert_eq!(&*cache.get(b"k").unwrap().unwrap(), b"x");
+}
+
+#[test]
 fn a_call_that_timed_out_leaves_its_reply_to_nobody() {
     let servers = Server::single();
     let both = Both::open(&servers.url_with("prefix=app&timeout=100ms&connections=1"));

@@ -105,7 +105,13 @@ impl LocalCache {
     /// When something with this TTL expires, given that it is stored now. `None`: at once.
     #[inline]
     pub(super) fn expiry(&self, ttl: Ttl) -> Result<Option<u64>> {
-        Ok(self.expiry_in(self.jittered(ttl.resolve(self.0.lifetimes.default_ttl)?)))
+        Ok(self.expiry_in(self.ttl_ms(ttl)?))
+    }
+
+    /// The milliseconds of a TTL, shortened as `ttl_jitter` asks; `None` where it never ends.
+    #[inline]
+    pub(super) fn ttl_ms(&self, ttl: Ttl) -> Result<Option<u64>> {
+        Ok(self.jittered(ttl.resolve(self.0.lifetimes.default_ttl)?))
     }
 
     #[inline]
@@ -154,7 +160,7 @@ impl LocalCache {
         tags: Vec<TagMark>,
     ) -> Result<Option<Birth>> {
         let lifetimes = &self.0.lifetimes;
-        let ttl_ms = self.jittered(ttl.resolve(lifetimes.default_ttl)?);
+        let ttl_ms = self.ttl_ms(ttl)?;
         let stale_ms = match stale {
             Stale::Default => lifetimes.stale_ms,
             Stale::For(window) => Ttl::After(window).resolve(None)?.unwrap_or(0),

@@ -51,16 +51,18 @@ impl LocalCache {
         inside: &Inside,
         key: &[u8],
         value: &[u8],
-        expires_at: u64,
+        ttl_ms: Option<u64>,
     ) -> Result<bool> {
         let store = &self.0.store;
-        let now = if expires_at == NEVER { 0 } else { self.0.clock.now() };
+        // The clock is asked once.
+        let now = if ttl_ms.is_some() { self.0.clock.now() } else { 0 };
+        let expires_at = ttl_ms.map_or(NEVER, |ms| now.saturating_add(ms).min(NEVER - 1));
         let hash = store.hash(key);
         let change = Change { value, expires_at, stamp: None, now };
         let mut removed = Removed::default();
         let done = store.write(hash).overwrite(hash, key, &change, || true, &mut removed)?;
         let Overwrite::Done { old_expiry } = done else { return Ok(false) };
-        if !self.is_ahead(old_expiry) {
+        if old_expiry <= now || now == 0 && !self.is_ahead(old_expiry) {
             self.note_expired(inside, key);
         }
         if !removed.is_empty() {
@@ -284,13 +286,12 @@ impl LocalCache {
         check_value(value, self.0.max_value_bytes)?;
         let _timing = self.0.durations.sample(inside, Operation::Set);
         // The usual case by itself: it neither makes an entry nor moves one about.
-        if value.len() <= SMALL
-            && self.0.lifetimes.is_plain()
-            && let Some(expires_at) = self.expiry(ttl)?
-            && self.overwrite(inside, key, value, expires_at)?
-        {
-            self.tally(inside, Counter::Sets);
-            return Ok(());
+        if value.len() <= SMALL && self.0.lifetimes.is_plain() {
+            let ttl_ms = self.ttl_ms(ttl)?;
+            if ttl_ms != Some(0) && self.overwrite(inside, key, value, ttl_ms)? {
+                self.tally(inside, Counter::Sets);
+                return Ok(());
+            }
         }
         match self.birth(ttl)? {
             Some(birth) => {

@@ -111,10 +111,23 @@ pub(super) fn from_redis(error: RedisError) -> std::result::Result<Reply, Trip> 
         _ if error.is_connection_refusal() => {
             Err(Trip::NotSent(Error::new(ErrorKind::Connect, "connection refused")))
         }
+        // The crate's own bound of a round trip, on a Cluster: the connection is in order.
+        _ if error.is_timeout() => Err(Trip::Unknown(no_reply())),
         _ => Err(Trip::Unknown(match Violation::named_in(&error.to_string()) {
             Some(violation) => violation.into(),
-            None => broken(&error.category()),
+            None => broken(&plain_redis(&error)),
         })),
+    }
+}
+
+/// What went wrong on a connection of the `redis` crate, without its texts, which may repeat what was
+/// sent.
+pub(super) fn plain_redis(error: &RedisError) -> &str {
+    match error.kind() {
+        _ if error.is_timeout() => "timed out",
+        _ if error.is_connection_refusal() => "connection refused",
+        _ if error.is_connection_dropped() => "closed by the server",
+        _ => error.category(),
     }
 }
 
@@ -185,6 +198,19 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Server, "{line}");
             assert_eq!(error.message(), format!("the server answered: {line}"));
         }
+    }
+
+    #[test]
+    fn a_late_reply_is_no_broken_connection() {
+        let trip = |kind: io::ErrorKind| match from_redis(io::Error::from(kind).into()) {
+            Err(Trip::Unknown(error)) => error,
+            other => panic!("{other:?}"),
+        };
+        let late = trip(io::ErrorKind::TimedOut);
+        assert_eq!((late.kind(), late.message()), (ErrorKind::Timeout, no_reply().message()));
+        let broken = trip(io::ErrorKind::BrokenPipe);
+        assert_eq!(broken.kind(), ErrorKind::Timeout);
+        assert!(broken.message().contains("broke"), "{broken}");
     }
 
     #[test]

@@ -197,8 +197,10 @@ fn is_unavailable_without_the_right_to_it() {
 fn hears_every_master_of_a_cluster() {
     for server in SERVERS {
         let servers = Server::start("cluster", server);
-        let (cache, told) = listening(&servers.url_with("prefix=app"));
-        let writer = lazy(&servers.url_with("prefix=app"));
+        // A Cluster's connection has a bound of its own, the option's, whatever the deadline of a call is.
+        let url = servers.url_with("prefix=app&timeout=5s&connect_timeout=5s");
+        let (cache, told) = listening(&url);
+        let writer = lazy(&url);
         for n in 0..50 {
             put(&writer, format!("key{n}").as_bytes());
         }

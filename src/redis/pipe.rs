@@ -21,7 +21,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::commands::{Body, Replies, Request, first_key};
 use super::connect::Link;
 use super::endpoint::Endpoint;
-use super::error_map::{Trip, broken, from_redis, not_reached};
+use super::error_map::{Trip, broken, from_redis, not_reached, plain_redis};
 use super::stream::Guarded;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -105,7 +105,7 @@ impl Pipe {
         let stream = Guarded::new(link.stream, limit);
         let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
         let (connection, driver) =
-            made.map_err(|error| not_reached(&address, &error.category()))?;
+            made.map_err(|error| not_reached(&address, &plain_redis(&error)))?;
         let dead = Arc::new(AtomicBool::new(false));
         let mark = MarkDead(dead.clone());
         let driver = home.spawn(async move {
@@ -213,7 +213,7 @@ fn refused(place: &str, error: &::redis::RedisError) -> Error {
     if auth {
         return Error::new(ErrorKind::Auth, format!("{place}: the credentials were refused"));
     }
-    not_reached(place, &error.category())
+    not_reached(place, &plain_redis(error))
 }
 
 async fn single(mut connection: MultiplexedConnection, request: &Request) -> Result<Replies, Trip> {
