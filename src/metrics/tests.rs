@@ -147,6 +147,7 @@ fn a_local_cache_has_the_series_and_the_counters() {
         ("cache_coalesced_total", 13.0),
         ("cache_stale_served_total", 14.0),
         ("cache_errors_total", 15.0),
+        ("cache_dropped_events_total", 0.0),
     ];
     for (name, value) in expected {
         assert_eq!(get(name), Some(value), "{name}");
