@@ -35,6 +35,7 @@
 //!
 //! What they share:
 //! - `envelope` – how a value is written in Redis, byte by byte; the only module that knows bincode
+//! - `seal` – encryption and digests: keys, nonces, nothing of where the results are stored
 //! - [`config`] – the one schema of options, and how URLs become typed options
 //! - `ops` – the vocabulary: [`Ttl`], [`Remaining`], [`Kind`], and the traits over plain bytes
 //! - `value` – [`Value`], pinned bytes that any number of holders share
@@ -90,6 +91,8 @@ mod metrics;
 mod ops;
 mod redis;
 pub mod runtime;
+#[doc(hidden)]
+pub mod seal;
 mod stats;
 mod value;
 

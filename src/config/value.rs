@@ -10,6 +10,7 @@ use super::nearest::nearest;
 use super::options::Secret;
 use super::schema::{Row, Type};
 use super::units;
+use crate::seal::Keyring;
 
 /// A parsed value. `None` inside is the word that stands for no value: `none`, `auto`, `off`.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +88,10 @@ impl Row {
                     },
                 )
             }
-            Type::Keys => keys(text).map(|()| Given::Secret(Secret::new(text))),
+            Type::Keys => {
+                Keyring::check(text)?;
+                Ok(Given::Secret(Secret::new(text)))
+            }
         }
     }
 
@@ -141,30 +145,6 @@ fn plain_text(text: &str, max: usize) -> Result<String, String> {
     } else {
         Ok(text.to_owned())
     }
-}
-
-/// Checks `ID:BASE64,…`: numbers below 2^32, each once, and keys of 32 bytes.
-fn keys(text: &str) -> Result<(), String> {
-    let mut ids = Vec::new();
-    for key in text.split(',') {
-        let (id, base64) = key
-            .split_once(':')
-            .ok_or("must be `ID:BASE64`, several of them with commas between")?;
-        let id = units::integer(id).ok().and_then(|id| u32::try_from(id).ok());
-        let id = id.ok_or("has an ID that is no whole number below 2^32")?;
-        if ids.contains(&id) {
-            return Err("names an ID twice".into());
-        }
-        ids.push(id);
-        // 32 bytes are 43 characters and one of padding; the last character carries four bits.
-        let digits = base64.strip_suffix('=').unwrap_or(base64);
-        let alphabet = |b: u8| b.is_ascii_alphanumeric() || b"+/-_".contains(&b);
-        let last_fits = digits.bytes().last().is_some_and(|b| b"AEIMQUYcgkosw048".contains(&b));
-        if digits.len() != 43 || !digits.bytes().all(alphabet) || !last_fits {
-            return Err("has a key that is no base64 of 32 bytes".into());
-        }
-    }
-    Ok(())
 }
 
 fn show_size(bytes: u64) -> String {
