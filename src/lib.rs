@@ -42,6 +42,7 @@
 //! - `flight` – single flight: of many callers that miss one key, one loads
 //! - `events` – who wants to hear of what happens to a cache, and the thread that tells them
 //! - `metrics` – counters and durations in the text format of Prometheus
+//! - `snapshot` – the file that a Local cache is saved to and loaded from
 //! - `key`, `error`, `stats`, `log`, `clock` – what their names say
 //! - [`runtime`] – the tokio runtime that the library owns, started by the first call that needs it
 //! - `fork` – the gate that makes `fork()` safe whatever other threads are doing
@@ -93,6 +94,8 @@ mod redis;
 pub mod runtime;
 #[doc(hidden)]
 pub mod seal;
+#[allow(dead_code, unused_imports, reason = "no cache is saved yet")]
+mod snapshot;
 mod stats;
 mod value;
 
