@@ -43,6 +43,7 @@
 //! - `flight` – single flight: of many callers that miss one key, one loads
 //! - `events` – who wants to hear of what happens to a cache, and the thread that tells them
 //! - `metrics` – counters and durations in the text format of Prometheus
+//! - `snapshot` – the file that a Local cache is saved to and loaded from
 //! - `key`, `error`, `stats`, `log`, `clock` – what their names say
 //! - [`runtime`] – the tokio runtime that the library owns, started by the first call that needs it
 //! - `fork` – the gate that makes `fork()` safe whatever other threads are doing
@@ -92,6 +93,7 @@ mod redis;
 pub mod runtime;
 #[doc(hidden)]
 pub mod seal;
+mod snapshot;
 mod stats;
 mod value;
 

@@ -28,6 +28,8 @@ pub struct CommonOptions {
     pub refresh_ahead: Option<f64>,
     /// How long it is remembered that a loader found nothing.
     pub negative_ttl: Duration,
+    /// Keys that encrypt a Local cache's snapshots and what is stored in the server, `ID:BASE64,…`.
+    pub encryption_keys: Option<Secret>,
 }
 
 /// Options of the Local cache.
@@ -227,6 +229,7 @@ impl CommonOptions {
             stale_ttl: settings.some_span("stale_ttl"),
             refresh_ahead: settings.share("refresh_ahead"),
             negative_ttl: settings.some_span("negative_ttl"),
+            encryption_keys: settings.secret("encryption_keys"),
         }
     }
 }

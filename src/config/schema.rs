@@ -171,6 +171,7 @@ pub static SCHEMA: &[Row] = &[
     on_local(Common, "refresh_ahead", "off", Share { word: Some("off") }, "Past this share of its TTL a value is loaded anew while the present one is served."),
     on_local(Common, "negative_ttl", "0", span(Duration::ZERO, CENTURY), "How long it is remembered that a loader found nothing."),
     on_local(Common, "single_flight", "fleet", Choice(&["fleet", "process"]), "Whether one load per key runs in the whole fleet or in each process. On a Local cache `process`, which is its default."),
+    row(Common, "encryption_keys", "", Keys, "Encryption of the values in the server and of a Local cache's snapshots: keys of 32 bytes as `ID:BASE64,…`, the first encrypts, all decrypt. IDs are whole numbers below 2^32. What is not encrypted is refused then."),
 
     row(Local, "max_entries", "none", Type::Int { min: 1, max: MAX, word: Some("none") }, "Most entries."),
     row(Local, "max_bytes", "none", Size { min: 1, max: MAX, none: true }, "Most memory of keys, values and their bookkeeping."),
@@ -198,7 +199,6 @@ pub static SCHEMA: &[Row] = &[
     row(Redis, "wire", "envelope", Choice(&["envelope", "raw"]), "How values are stored: with the header of `docs/wire-format.md`, or as they are."),
     row(Redis, "compress", "none", Choice(&["none", "zstd", "lz4"]), "Compression of values from `compress_min_bytes` on, where it saves a tenth. Read is every kind."),
     row(Redis, "compress_min_bytes", "1KiB", Size { min: 1, max: VALUE_MAX as u64, none: false }, "Smaller values are not compressed."),
-    row(Redis, "encryption_keys", "", Keys, "Encryption of values: keys of 32 bytes as `ID:BASE64,…`, the first encrypts, all decrypt. IDs are whole numbers below 2^32. Values that are not encrypted are refused then."),
 
     row(Hybrid, "invalidation", "tracking", Choice(&["tracking", "pubsub", "none"]), "How writes of other processes are heard of. `pubsub` comes with a later version."),
     row(Hybrid, "watchdog", "1s", span(Duration::from_millis(10), HOUR), "How often the invalidation stream is proven; without proof L1 is not trusted."),

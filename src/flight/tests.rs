@@ -109,8 +109,8 @@ fn poll<F: Future>(future: Pin<&mut F>, bell: &Arc<Bell>) -> Poll<F::Output> {
 }
 
 #[test]
-fn of_a_thousand_threads_and_ten_thousand_tasks_one_loads() {
-    const THREADS: usize = 1000;
+fn of_hundreds_of_threads_and_ten_thousand_tasks_one_loads() {
+    const THREADS: usize = 200;
     const TASKS: usize = 10_000;
     let _alone = runtime::tests::alone();
     let (cache, loads) = (Arc::new(Cache::default()), AtomicUsize::new(0));

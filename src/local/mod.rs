@@ -12,7 +12,7 @@
 //! - `lifetime`: whether an entry is there, and how long a new one is to be; `tags`: what else ends it
 //! - `operations`: what get, set and the rest mean; `atomic`, `batch`, `enumerate`: more of them;
 //!   `asynchronous`: all of them as futures
-//! - `loading`: get_or_load; `locks`: named locks with a lease and a fence
+//! - `saving`: to a file and back; `loading`: get_or_load; `locks`: named locks with a lease and a fence
 //! - `l1`: what a Hybrid needs besides
 //!
 //! An entry is one allocation that holds key and value (`value` has the layout), so a hit is a look-up of
@@ -32,6 +32,7 @@ mod operations;
 mod options;
 mod oversize;
 mod policy;
+mod saving;
 mod store;
 mod sweep;
 mod sweeper;
@@ -56,6 +57,7 @@ use crate::events::Subscriptions;
 use crate::flight::Flights;
 use crate::fork;
 use crate::metrics::Durations;
+use crate::seal::Keyring;
 use crate::stats::Counters;
 use crate::value::Value;
 
@@ -85,6 +87,8 @@ struct Inner {
     locks: Locks,
     subscriptions: Subscriptions,
     durations: Durations,
+    /// Of snapshots.
+    keyring: Option<Keyring>,
     max_value_bytes: usize,
     sweep_interval: Duration,
     name: Option<String>,

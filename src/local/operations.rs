@@ -5,6 +5,7 @@
 
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Duration;
 
 use super::LocalCache;
@@ -517,6 +518,16 @@ impl BlockingCache for LocalCache {
     fn lock(&self, name: &[u8], lease: Duration, wait: Duration) -> Result<Option<Lock>> {
         let _timing = self.0.durations.time(Operation::Lock);
         self.0.locks.acquire(name, lease, wait)
+    }
+
+    fn save(&self, path: &Path) -> Result<u64> {
+        let _timing = self.0.durations.time(Operation::Save);
+        self.save_to(path)
+    }
+
+    fn load(&self, path: &Path) -> Result<u64> {
+        let _timing = self.0.durations.time(Operation::Load);
+        self.load_from(path)
     }
 
     fn metrics(&self) -> Result<String> {

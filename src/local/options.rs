@@ -11,7 +11,7 @@ use super::locks::Locks;
 use super::store::{Bounds, SHARDS_MAX, Store};
 use super::tags::Tags;
 use super::{Clock, Inner, LocalCache};
-use crate::config::{CommonOptions, LocalOptions};
+use crate::config::{CommonOptions, LocalOptions, Secret};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Subscriptions;
 use crate::flight::Flights;
@@ -19,6 +19,7 @@ use crate::fork;
 use crate::key::VALUE_MAX;
 use crate::metrics::Durations;
 use crate::ops::Ttl;
+use crate::seal::Keyring;
 use crate::stats::Counters;
 
 /// Fewest shards where the number is not given: enough that a writer rarely meets another, and that ten
@@ -134,6 +135,13 @@ impl LocalCacheBuilder {
         self
     }
 
+    /// Encrypts snapshots. Keys of 32 bytes as `ID:BASE64,…`: the first encrypts, all decrypt. With keys a
+    /// snapshot that is not encrypted is refused.
+    pub fn encryption_keys(mut self, keys: &str) -> Self {
+        self.common.encryption_keys = Some(Secret::new(keys));
+        self
+    }
+
     /// The name in metrics and logs.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.common.name = Some(name.into());
@@ -147,7 +155,7 @@ impl LocalCacheBuilder {
 
     /// For options that need no check.
     pub(super) fn build_checked(self) -> LocalCache {
-        LocalCache::made(&self.common, &self.local, Clock::System)
+        LocalCache::made(&self.common, &self.local, Clock::System, None)
     }
 }
 
@@ -190,10 +198,17 @@ impl LocalCache {
         if common.max_value_bytes > VALUE_MAX {
             return wrong("max_value_bytes can't be more than 511MiB");
         }
-        Ok(Self::made(common, local, clock))
+        let keys = common.encryption_keys.as_ref();
+        let keyring = keys.map(|keys| Keyring::parse(keys.expose())).transpose()?;
+        Ok(Self::made(common, local, clock, keyring))
     }
 
-    fn made(common: &CommonOptions, local: &LocalOptions, clock: Clock) -> Self {
+    fn made(
+        common: &CommonOptions,
+        local: &LocalOptions,
+        clock: Clock,
+        keyring: Option<Keyring>,
+    ) -> Self {
         let bounds = Bounds { entries: local.max_entries, bytes: local.max_bytes };
         let shards = shards(local.shards, bounds);
         // Two ticks per sweep: an entry is freed by the first sweep after the end of its tick.
@@ -216,6 +231,7 @@ impl LocalCache {
             locks: Locks::new(),
             subscriptions: Subscriptions::new(),
             durations: Durations::new(),
+            keyring,
             max_value_bytes: common.max_value_bytes,
             sweep_interval: local.sweep_interval,
             name: common.name.clone(),

@@ -14,6 +14,7 @@ mod expiry;
 mod loading;
 mod model;
 mod more;
+mod saving;
 mod threads;
 
 /// A cache whose time stands still until the test moves it.
