@@ -101,7 +101,7 @@ use shuttle::{check_dfs, check_pct, check_random, thread};
 use table::{Flights, Joined};
 
 /// Random schedules of each larger case.
-const SCHEDULES: usize = 2_000;
+const SCHEDULES: usize = 1_000;
 
 /// A cache of keys of one byte.
 struct Cache {
