@@ -145,10 +145,13 @@ fn a_fill_lives_no_longer_than_the_servers_value() {
     let server = Server::single();
     let cache = open(&server, &[("prefix", "app"), ("l1.max_ttl", "200s")]);
     joined(&cache);
+    // Pushes come in order: where that of the last SET was heard, the others were, and take no fill away.
+    write(&cache, "marker", "ours");
     server.call(&["SET", "app:short", "v", "PX", "60000"]);
     server.call(&["SET", "app:long", "v", "PX", "5000000"]);
+    server.call(&["SET", "app:marker", "theirs"]);
+    until("the pushes", || read(&cache, "marker").as_deref() == Some(b"theirs"));
     for key in ["short", "long"] {
-        // The push that tells of our SET may arrive late, and refuse a fill.
         until("the fill", || {
             let before = stats(&cache).l1_hits;
             read(&cache, key).is_some() && stats(&cache).l1_hits > before
