@@ -114,7 +114,11 @@ fn a_plain_clients_writes_are_seen() {
     let cache = open(&server, &[("prefix", "app")]);
     joined(&cache);
     server.call(&["SET", "app:k", "by hand", "PX", "60000"]);
-    assert_eq!(read(&cache, "k").as_deref(), Some(&b"by hand"[..]));
+    until("the fill", || {
+        let before = stats(&cache).l1_hits;
+        assert_eq!(read(&cache, "k").as_deref(), Some(&b"by hand"[..]));
+        stats(&cache).l1_hits > before
+    });
     server.call(&["SET", "app:k", "again"]);
     until("the new value", || read(&cache, "k").as_deref() == Some(b"again"));
     server.call(&["FLUSHALL"]);

@@ -171,13 +171,13 @@ impl Ghosts {
 
     fn bucket(&mut self, hash: u32) -> &mut [u32] {
         let buckets = (self.slots.len() / WAYS) as u64;
-        let bucket = (u64::from(hash.wrapping_mul(0x9e37_79b1)) * buckets >> 32) as usize;
+        let bucket = ((u64::from(hash.wrapping_mul(0x9e37_79b1)) * buckets) >> 32) as usize;
         &mut self.slots[bucket * WAYS..][..WAYS]
     }
 
     /// The time of an origin, as slots have it.
     fn time(&self, origin: Origin) -> u32 {
-        self.evictions[origin as usize] / self.unit & TIME
+        (self.evictions[origin as usize] / self.unit) & TIME
     }
 
     /// Remembers an entry that is evicted; `capacity` in entries.

@@ -53,7 +53,7 @@ impl Attributes {
 
     /// Bytes that the tags take.
     pub(crate) fn footprint(&self) -> usize {
-        self.tags().len() * size_of::<TagMark>() + if self.tags.is_some() { 40 } else { 0 }
+        size_of_val(self.tags()) + if self.tags.is_some() { 40 } else { 0 }
     }
 }
 
