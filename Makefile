@@ -29,7 +29,7 @@ SOFILE   := liblighter_cache.so.$(VERSION)
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all library demo test test-rust test-c test-cpp test-python test-docs test-install header check-header check-exports \
-	install uninstall wheel lint fmt bench bench-quick check-instructions instructions servers clean help
+	install uninstall wheel lint fmt bench bench-quick check-instructions instructions hit-ratio test-hit-ratio servers clean help
 
 all: library ## Build the C library, shared and static (the default)
 	@echo "built $(SHARED) and $(STATIC); the headers are $(HEADER) and $(CPPHEADER)"
@@ -170,6 +170,18 @@ $(BENCH_PYTHON): benches/requirements.txt
 	@test -x $@ || $(PYTHON) -m venv .deps/bench
 	@$@ -m pip install --quiet --disable-pip-version-check -r benches/requirements.txt
 	@touch $@
+
+# TRACES: files and folders (generated traces without); CAPACITIES: entries or shares of the distinct keys, as
+# 1000,5%; THREADS: replay on so many threads too; RUNS of ours to average; WRITE=1: into docs/.
+HIT_RATIO := --locked --manifest-path benches/hit_ratio/Cargo.toml --target-dir $(TARGET)/hit_ratio
+hit-ratio: ## Hit ratios beside other caches (TRACES=..., CAPACITIES=..., THREADS=..., WRITE=1)
+	$(CARGO) run --quiet --release $(HIT_RATIO) -- $(if $(CAPACITIES),--capacities "$(CAPACITIES)") \
+	  $(if $(THREADS),--threads $(THREADS)) $(if $(RUNS),--runs $(RUNS)) $(if $(WRITE),--write docs) $(TRACES)
+
+test-hit-ratio: ## Tests and lints of the hit-ratio simulator
+	$(CARGO) test --quiet --release $(HIT_RATIO)
+	$(CARGO) clippy --quiet --release --all-targets $(HIT_RATIO) -- -D warnings
+	$(CARGO) fmt --manifest-path benches/hit_ratio/Cargo.toml --check
 
 clean: ## Remove what was built; .venv/ and .deps/ stay
 	$(CARGO) clean
