@@ -2,12 +2,15 @@
  * interrupted on a busy machine and both meet the same state of it. What is kept is the ratio of each round's two times;
  * reported are the median of the ratios and their quartiles.
  *
- * Both get the same keys, made just before each half of a round, outside of the measured time. The order never changes: so
- * each comes after the other and after the making of keys, and finds the processor's caches in the same state. (With an
- * order that alternates, each would run twice in a row, the second time with warm caches, and the ratios have two peaks.)
+ * Both get the same keys, made just before each half of a round, outside of the measured time. Who comes second in a round
+ * has an advantage of a few percent (the processor has learned the sequence of keys), so the order is the other one in the
+ * second half of the rounds, and what is reported is the geometric mean of both halves' figures: a contender against itself
+ * gives 1. (An order that alternates from round to round would not do: each would run twice in a row, the second time with
+ * warm caches, and the ratios would have two peaks.)
  * With two threads, each is bound to a processor of its own, and they begin each half together at a barrier that spins.
  */
 #define _GNU_SOURCE
+#include <math.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -88,7 +91,8 @@ static void *work(void *arg)
         bind_to(worker->number);
     for (int round = -WARM; round < m->rounds; round++) {
         struct bench_work round_work = { keys, m->ops, value, bytes, buf };
-        for (int side = 0; side < 2; side++) {
+        for (int half = 0; half < 2; half++) {
+            int side = half ^ (round >= m->rounds / 2);
             double took = 0;
             gather(m->options, keys, m->ops, from, m->op == BENCH_MISS);
             if (m->threads > 1)
@@ -143,6 +147,15 @@ static void calibrate(struct measurement *m)
     m->rounds = rounds > ROUNDS_MAX ? ROUNDS_MAX : rounds < ROUNDS_MIN ? ROUNDS_MIN : (int)rounds;
 }
 
+/* A quantile of each half of the rounds, which differ in the order of the sides: their geometric mean. Sorts both. */
+static double balanced(double *values, size_t n, double share)
+{
+    size_t half = n / 2;
+    qsort(values, half, sizeof *values, ascending);
+    qsort(values + half, n - half, sizeof *values, ascending);
+    return sqrt(quantile(values, half, share) * quantile(values + half, n - half, share));
+}
+
 /* Writes one row: medians of both sides' times, median and quartiles of the ratios. */
 static void report(struct measurement *m, const char *mode)
 {
@@ -158,17 +171,14 @@ static void report(struct measurement *m, const char *mode)
         ratios[round] = m->scaling ? m->threads * mean[0][round] / mean[1][round] : mean[0][round] / mean[1][round];
     }
     size_t n = (size_t)m->rounds;
-    qsort(ratios, n, sizeof(double), ascending);
-    qsort(mean[0], n, sizeof(double), ascending);
-    qsort(mean[1], n, sizeof(double), ascending);
     printf("{\"mode\":\"%s\",\"op\":\"%s\",\"ours\":\"%s\",\"peer\":\"%s\",\"threads\":%d,\"keys\":%zu,\"value\":%zu,"
            "\"draw\":\"%s\",\"capacity_percent\":%u,\"bounded\":%s,\"rounds\":%d,\"ops\":%zu,"
            "\"first_ns\":%.2f,\"second_ns\":%.2f,\"ratio\":%.4f,\"low\":%.4f,\"high\":%.4f}\n",
            mode, op_names[m->op], m->sides[0].contender->name, m->sides[1].contender->name, m->threads, m->options->keys,
            m->options->value, m->options->uniform ? "uniform" : "zipf", m->options->capacity_percent,
            m->options->capacity_percent && !getenv("BENCH_UNBOUNDED") ? "true" : "false", m->rounds, m->ops,
-           quantile(mean[0], n, 0.5), quantile(mean[1], n, 0.5), quantile(ratios, n, 0.5), quantile(ratios, n, 0.25),
-           quantile(ratios, n, 0.75));
+           balanced(mean[0], n, 0.5), balanced(mean[1], n, 0.5), balanced(ratios, n, 0.5), balanced(ratios, n, 0.25),
+           balanced(ratios, n, 0.75));
     fflush(stdout);
 }
 
