@@ -17,12 +17,15 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::io;
 use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -250,19 +253,44 @@ fn deref(pointer: *mut Slot) -> Option<&'static Slot> {
 fn start() -> Result<Runtime> {
     // Threads inherit the mask of their maker, so no signal can reach one before its own first line.
     let _masked = SignalsBlocked::new();
-    Builder::new_multi_thread()
-        .worker_threads(workers())
+    let workers = workers();
+    try_threads(workers).and_then(|()| build(workers)).map_err(|error| {
+        Error::new(ErrorKind::NoMemory, format!("can't start the library's threads: {error}"))
+    })
+}
+
+/// Whether the system has `count` threads for us now. Asked first because tokio panics where it has
+/// not.
+fn try_threads(count: usize) -> io::Result<()> {
+    let mut tried = Vec::with_capacity(count);
+    for _ in 0..count {
+        // Each lives until all are there.
+        let (alive, ended) = mpsc::channel::<()>();
+        let thread = thread::Builder::new().name("lc-io".into()).spawn(move || ended.recv())?;
+        tried.push((alive, thread));
+    }
+    for (alive, thread) in tried {
+        drop(alive);
+        // What it returns is that its sender has gone.
+        let _ = thread.join();
+    }
+    Ok(())
+}
+
+fn build(workers: usize) -> io::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    builder
+        .worker_threads(workers)
         .max_blocking_threads(MAX_BLOCKING_THREADS)
         .thread_name("lc-io")
         .on_thread_start(|| {
             std::mem::forget(SignalsBlocked::new());
             LIBRARY.set(1);
         })
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            Error::new(ErrorKind::NoMemory, format!("can't start the library's threads: {error}"))
-        })
+        .enable_all();
+    // The program may have taken the last thread since they were tried.
+    catch_unwind(AssertUnwindSafe(|| builder.build()))
+        .unwrap_or_else(|_| Err(io::ErrorKind::WouldBlock.into()))
 }
 
 fn workers() -> usize {

@@ -113,8 +113,7 @@ fn every_operation_on_every_server_and_protocol() {
     for server in SERVERS {
         let servers = Server::start("single", server);
         for protocol in [2, 3] {
-            let url =
-                servers.url_with(&format!("prefix=app{protocol}&protocol={protocol}&timeout=20s"));
+            let url = servers.url_with(&format!("prefix=app{protocol}&protocol={protocol}"));
             let cache = open(&url);
             blocking(&cache);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -129,7 +128,7 @@ fn every_operation_on_every_server_and_protocol() {
 fn every_operation_on_a_cluster() {
     for server in SERVERS {
         let servers = Server::start("cluster", server);
-        let cache = open(&servers.url_with("prefix=app&timeout=20s"));
+        let cache = open(&servers.url_with("prefix=app"));
         blocking(&cache);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         runtime.block_on(asynchronous(&cache));
@@ -201,7 +200,7 @@ fn opens_by_the_asynchronous_constructors() {
     let servers = Server::single();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let cache = RedisCache::new(servers.url(), "app").await.unwrap();
+        let cache = RedisCache::new(&servers.url_with(""), "app").await.unwrap();
         cache.set_bytes(b"k", b"v", HOUR).await.unwrap();
         let client = redis::Client::open(servers.url()).unwrap();
         let same = RedisCache::from_client(client, "app").await.unwrap();

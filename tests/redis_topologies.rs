@@ -17,6 +17,7 @@ fn try_open(url: &str) -> Result<AnyCache> {
 }
 
 fn works(url: &str) -> AnyCache {
+    let url = &with_options(url, "");
     let cache = try_open(url).unwrap_or_else(|error| panic!("{error:?}"));
     cache.set(b"k", b"v", HOUR).unwrap();
     assert_eq!(&*cache.get(b"k").unwrap().unwrap(), b"v");
@@ -32,6 +33,7 @@ fn works(url: &str) -> AnyCache {
 }
 
 fn fails(url: &str) -> Error {
+    let url = &with_options(url, "");
     let blocking = try_open(url).expect_err("it must not open");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let other = runtime.block_on(RedisCache::new(url, "app")).expect_err("it must not open");

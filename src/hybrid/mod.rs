@@ -154,9 +154,10 @@ impl HybridCache {
     /// Judges the first contact with L2, and starts the background.
     fn opened(&self, config: &Config, outcome: Result<()>) -> Result<()> {
         if let Err(error) = outcome {
-            let wrong_credentials = error.kind() == ErrorKind::Auth;
-            let misconfigured = error.kind() == ErrorKind::Config;
-            if wrong_credentials || misconfigured || config.hybrid.require_l2 {
+            // Anything else (credentials, no memory for threads, a shutdown) does not pass by itself.
+            let passes =
+                matches!(error.kind(), ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Server);
+            if !passes || config.hybrid.require_l2 {
                 return Err(error);
             }
             log::emit(Level::Warn, "hybrid", format_args!("opens without L2: {error}"));

@@ -14,17 +14,27 @@ use serde_json::{Value, json};
 /// Both servers that the library is tested on.
 pub const SERVERS: [&str; 2] = ["redis", "valkey"];
 
-/// `url` with options added.
+/// Bounds of a cache whose server is expected to answer, on however busy a machine.
+const PATIENCE: [(&str, &str); 2] = [("timeout", "20s"), ("connect_timeout", "20s")];
+
+/// `url` with options added, and with patience unless they bound the waits themselves.
 pub fn with_options(url: &str, options: &str) -> String {
     let joint = if url.contains('?') { '&' } else { '?' };
-    format!("{url}{joint}{options}")
+    let mut whole = format!("{url}{joint}{options}");
+    for (name, span) in PATIENCE {
+        if ![format!("&{name}="), format!("?{name}=")].iter().any(|given| whole.contains(given)) {
+            let joint = if whole.ends_with(['?', '&']) { "" } else { "&" };
+            whole += &format!("{joint}{name}={span}");
+        }
+    }
+    whole
 }
 
-/// Asks until it is true; panics after half a minute. For states of a server that tell nobody.
+/// Asks until it is true; panics after a minute. For states of a server that tell nobody.
 pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + Duration::from_secs(60);
     while !is() {
-        assert!(Instant::now() < end, "not within 30 s: {what}");
+        assert!(Instant::now() < end, "not within a minute: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -64,12 +74,12 @@ impl Server {
         Self { info, talk: Mutex::new(Talk { process, verbs, answers }) }
     }
 
-    /// The URL for a Redis cache.
+    /// The URL for a Redis cache, with the library's own bounds.
     pub fn url(&self) -> &str {
         self.info["url"].as_str().expect("each topology has a URL")
     }
 
-    /// The URL with options added, as "prefix=app&timeout=100ms".
+    /// The URL with options added, as "prefix=app&timeout=100ms", and with patience.
     pub fn url_with(&self, options: &str) -> String {
         with_options(self.url(), options)
     }
