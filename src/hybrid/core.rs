@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
 use crate::local::LocalCache;
 use crate::log::{self, Level};
+use crate::metrics::Durations;
 use crate::ops::BlockingCache;
 use crate::redis::{self, RedisCache};
 use crate::stats::{CacheStats, Counter, Counters};
@@ -27,6 +28,7 @@ pub(super) struct Core {
     pub(super) trust: Trust,
     pub(super) breaker: Breaker,
     pub(super) counters: Counters,
+    pub(super) durations: Durations,
     pub(super) options: HybridOptions,
     pub(super) default_ttl: Option<Duration>,
     pub(super) max_value_bytes: usize,
@@ -66,6 +68,7 @@ impl Core {
             trust,
             breaker: Breaker::new(options.breaker_failures),
             counters: Counters::default(),
+            durations: Durations::new(),
             options,
             default_ttl,
             max_value_bytes,

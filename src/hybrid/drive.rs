@@ -12,7 +12,9 @@ use std::time::Instant;
 use super::read::Read;
 use super::{HybridCache, MANY_TRIPS};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fork;
 use crate::key::{check_key, check_value};
+use crate::metrics::{self, Operation};
 use crate::ops::{BlockingCache, BoxFuture, ByteCache, Kind, Remaining, Ttl};
 use crate::redis::RedisCache;
 use crate::runtime;
@@ -230,6 +232,8 @@ impl BlockingCache for HybridCache {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        // A hit in L1 is too quick to be timed each time.
+        let _timing = self.core.durations.sample(&fork::enter(), Operation::Get);
         check_key(key)?;
         let Some((l2, deadline)) = self.blocking_leg()? else {
             return Ok(self.core.get_alone(key));
@@ -241,6 +245,7 @@ impl BlockingCache for HybridCache {
     }
 
     fn set(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<()> {
+        let _timing = self.core.durations.time(Operation::Set);
         let ttl_ms = self.check_set(key, value, ttl)?;
         if ttl_ms == Some(0) {
             return BlockingCache::delete(self, key).map(drop);
@@ -252,6 +257,7 @@ impl BlockingCache for HybridCache {
     }
 
     fn delete(&self, key: &[u8]) -> Result<bool> {
+        let _timing = self.core.durations.time(Operation::Delete);
         check_key(key)?;
         if self.blocking_leg()?.is_none() {
             return Ok(self.core.delete_alone(key));
@@ -260,6 +266,8 @@ impl BlockingCache for HybridCache {
     }
 
     fn exists(&self, key: &[u8]) -> Result<bool> {
+        // A hit in L1 is too quick to be timed each time.
+        let _timing = self.core.durations.sample(&fork::enter(), Operation::Exists);
         check_key(key)?;
         match self.blocking_leg()? {
             Some(_) if self.core.proven_in_l1(key) => Ok(true),
@@ -269,30 +277,37 @@ impl BlockingCache for HybridCache {
     }
 
     fn clear(&self) -> Result<()> {
+        let _timing = self.core.durations.time(Operation::Clear);
         self.wait(self.clear_async())
     }
 
     fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
+        let _timing = self.core.durations.time(Operation::GetMany);
         self.wait(self.get_many_async(keys))
     }
 
     fn set_many(&self, items: &[(&[u8], &[u8])], ttl: Ttl) -> Result<()> {
+        let _timing = self.core.durations.time(Operation::SetMany);
         self.wait(self.set_many_async(items, ttl))
     }
 
     fn delete_many(&self, keys: &[&[u8]]) -> Result<u64> {
+        let _timing = self.core.durations.time(Operation::DeleteMany);
         self.wait(self.delete_many_async(keys))
     }
 
     fn ttl(&self, key: &[u8]) -> Result<Option<Remaining>> {
+        let _timing = self.core.durations.time(Operation::Ttl);
         self.wait(self.ttl_async(key))
     }
 
     fn expire(&self, key: &[u8], ttl: Ttl) -> Result<bool> {
+        let _timing = self.core.durations.time(Operation::Expire);
         self.wait(self.expire_async(key, ttl))
     }
 
     fn count(&self) -> Result<u64> {
+        let _timing = self.core.durations.time(Operation::Count);
         self.wait(self.count_async())
     }
 
@@ -302,7 +317,13 @@ impl BlockingCache for HybridCache {
     }
 
     fn ping(&self) -> Result<()> {
+        let _timing = self.core.durations.time(Operation::Ping);
         self.wait(self.ping_async())
+    }
+
+    fn metrics(&self) -> Result<String> {
+        let stats = BlockingCache::stats(self)?;
+        Ok(metrics::render(Kind::Hybrid, self.core.l1.name(), &stats, &self.core.durations))
     }
 }
 

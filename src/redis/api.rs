@@ -8,6 +8,7 @@ use super::commands::{self, Replies, Request};
 use super::{RedisCache, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{check_key, check_value};
+use crate::metrics::{self, Operation};
 use crate::ops::{BlockingCache, BoxFuture, ByteCache, Kind, Remaining, Ttl};
 use crate::runtime;
 use crate::stats::{CacheStats, Counter};
@@ -135,12 +136,14 @@ impl BlockingCache for RedisCache {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        let _timing = self.shared.durations.time(Operation::Get);
         check_key(key)?;
         let cache = &self.shared;
         cache.read_get(key, cache.send(&cache.keyspace.get(key))?)
     }
 
     fn set(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<()> {
+        let _timing = self.shared.durations.time(Operation::Set);
         let cache = &self.shared;
         cache.check_item(key, value)?;
         let ttl_ms = cache.resolve(ttl)?;
@@ -148,22 +151,26 @@ impl BlockingCache for RedisCache {
     }
 
     fn delete(&self, key: &[u8]) -> Result<bool> {
+        let _timing = self.shared.durations.time(Operation::Delete);
         check_key(key)?;
         let cache = &self.shared;
         cache.read_delete(cache.send(&cache.keyspace.unlink(key))?)
     }
 
     fn exists(&self, key: &[u8]) -> Result<bool> {
+        let _timing = self.shared.durations.time(Operation::Exists);
         check_key(key)?;
         let cache = &self.shared;
         cache.read_flag(cache.send(&cache.keyspace.exists(key))?)
     }
 
     fn clear(&self) -> Result<()> {
+        let _timing = self.shared.durations.time(Operation::Clear);
         wait(self.clear_bytes())
     }
 
     fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
+        let _timing = self.shared.durations.time(Operation::GetMany);
         let cache = &self.shared;
         cache.check_keys(keys)?;
         if keys.is_empty() {
@@ -173,6 +180,7 @@ impl BlockingCache for RedisCache {
     }
 
     fn set_many(&self, items: &[(&[u8], &[u8])], ttl: Ttl) -> Result<()> {
+        let _timing = self.shared.durations.time(Operation::SetMany);
         let cache = &self.shared;
         items.iter().try_for_each(|(key, value)| cache.check_item(key, value))?;
         let ttl_ms = cache.resolve(ttl)?;
@@ -184,6 +192,7 @@ impl BlockingCache for RedisCache {
     }
 
     fn delete_many(&self, keys: &[&[u8]]) -> Result<u64> {
+        let _timing = self.shared.durations.time(Operation::DeleteMany);
         let cache = &self.shared;
         cache.check_keys(keys)?;
         if keys.is_empty() {
@@ -193,12 +202,14 @@ impl BlockingCache for RedisCache {
     }
 
     fn ttl(&self, key: &[u8]) -> Result<Option<Remaining>> {
+        let _timing = self.shared.durations.time(Operation::Ttl);
         check_key(key)?;
         let cache = &self.shared;
         cache.read_ttl(cache.send(&cache.keyspace.pttl(key))?)
     }
 
     fn expire(&self, key: &[u8], ttl: Ttl) -> Result<bool> {
+        let _timing = self.shared.durations.time(Operation::Expire);
         check_key(key)?;
         let cache = &self.shared;
         let ttl_ms = cache.resolve(ttl)?;
@@ -206,6 +217,7 @@ impl BlockingCache for RedisCache {
     }
 
     fn count(&self) -> Result<u64> {
+        let _timing = self.shared.durations.time(Operation::Count);
         wait(self.count_bytes())
     }
 
@@ -214,7 +226,14 @@ impl BlockingCache for RedisCache {
     }
 
     fn ping(&self) -> Result<()> {
+        let _timing = self.shared.durations.time(Operation::Ping);
         self.shared.read_ping(self.shared.send(&ping())?)
+    }
+
+    fn metrics(&self) -> Result<String> {
+        let stats = BlockingCache::stats(self)?;
+        let shared = &self.shared;
+        Ok(metrics::render(Kind::Redis, shared.common.name.as_deref(), &stats, &shared.durations))
     }
 }
 

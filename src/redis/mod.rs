@@ -54,6 +54,7 @@ use self::state::{Generations, State};
 use crate::config::{CommonOptions, Config, RedisOptions};
 use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Durations;
 use crate::ops::Kind;
 use crate::stats::Counters;
 
@@ -75,6 +76,7 @@ struct Shared {
     keyspace: Keyspace,
     common: CommonOptions,
     counters: Counters,
+    durations: Durations,
     /// Longest string in a reply.
     limit: usize,
     /// Up to so many calls at a time use a connection each; 0 for never.
@@ -151,6 +153,7 @@ impl RedisCache {
             limit: common.max_value_bytes.saturating_add(REPLY_SLACK),
             common: common.clone(),
             counters: Counters::default(),
+            durations: Durations::new(),
             direct_max,
             generations,
             listener: OnceBox::new(),
