@@ -50,8 +50,11 @@ def test_types_as_a_user_sees_them(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_readme_runs_as_printed():
-    (program,) = re.findall(r"```python\n(.*?)```", (PACKAGE / "README.md").read_text(), re.S)
+PRINTED = re.findall(r"```python\n(.*?)```", (PACKAGE / "README.md").read_text(), re.S)
+
+
+@pytest.mark.parametrize("program", PRINTED, ids=range(len(PRINTED)))
+def test_the_readme_runs_as_printed(program):
     printed = run_python(program).splitlines()
     assert printed == re.findall(r"# prints: (.*)", program)
 
