@@ -3,6 +3,8 @@
 
 use super::LocalCache;
 use super::change::{Change, Overwrite, Removed};
+use super::lifetime::Birth;
+use super::store::Writing;
 use super::sweeper;
 use crate::envelope::is_canonical_int;
 use crate::error::{Error, ErrorKind, Result};
@@ -10,7 +12,7 @@ use crate::fork;
 use crate::key::{check_key, check_value};
 use crate::ops::{BlockingCache, Swap, Ttl};
 use crate::stats::Counter;
-use crate::value::{Entry, Extra, NEVER, Value};
+use crate::value::{NEVER, Value};
 
 impl LocalCache {
     /// Stores a value only where the key is there, or only where it is not. False: nothing was stored.
@@ -34,24 +36,12 @@ impl LocalCache {
             return Ok(!there || self.delete_checked(&inside, key));
         };
         let hash = self.0.store.hash(key);
-        let expires_at = birth.expires_at;
-        let now = if expires_at == NEVER { 0 } else { self.0.clock.now() };
-        let hash_in_shard = hash.in_shard();
-        let new = Value::entry(Entry {
-            hash: hash_in_shard,
-            key,
-            value,
-            expires_at,
-            extra: birth.extra,
-        })?;
-        let stored = self.put_if(&inside, hash, new, now, |shard| {
+        let new = birth.entry(hash, key, value)?;
+        let stored = self.put_if(&inside, hash, new, |shard| {
             shard.find(hash, key).is_some_and(|entry| self.lives(entry)) == there
         })?;
         if stored {
             self.tally(&inside, Counter::Sets);
-            if expires_at != NEVER {
-                sweeper::watch(&self.0);
-            }
         }
         Ok(stored)
     }
@@ -85,23 +75,10 @@ impl LocalCache {
                 }
                 continue;
             };
-            let expires_at = birth.expires_at;
-            let now = if expires_at == NEVER { 0 } else { self.0.clock.now() };
-            let hash_in_shard = hash.in_shard();
-            let new = Value::entry(Entry {
-                hash: hash_in_shard,
-                key,
-                value,
-                expires_at,
-                extra: birth.extra,
-            })?;
-            let unchanged =
-                |shard: &super::store::Writing<'_>| shard.find(hash, key).is_some_and(is_present);
-            if self.put_if(&inside, hash, new, now, unchanged)? {
+            let new = birth.entry(hash, key, value)?;
+            let unchanged = |shard: &Writing<'_>| shard.find(hash, key).is_some_and(is_present);
+            if self.put_if(&inside, hash, new, unchanged)? {
                 self.tally(&inside, Counter::Sets);
-                if expires_at != NEVER {
-                    sweeper::watch(&self.0);
-                }
                 return Ok(Swap::Done);
             }
         }
@@ -138,10 +115,8 @@ impl LocalCache {
         let old = match shard.overwrite(hash, key, &change, || true, &mut removed)? {
             Overwrite::Impossible(_) => {
                 // A block of two dozen bytes is made quickly enough under the lock.
-                let hash_in_shard = hash.in_shard();
-                let entry =
-                    Entry { hash: hash_in_shard, key, value, expires_at, extra: Extra::None };
-                let old = shard.put(Value::entry(entry)?, now, &mut removed)?;
+                let new = Birth::plain(expires_at).entry(hash, key, value)?;
+                let old = shard.put(new, now, &mut removed)?;
                 drop(shard);
                 old.as_ref().map_or(NEVER, Value::expires_at)
             }

@@ -5,11 +5,12 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 
 use super::LocalCache;
+use super::store::KeyHash;
 use super::tags;
 use crate::error::Result;
 use crate::fork::Inside;
 use crate::ops::{Remaining, SetOptions, Stale, Ttl};
-use crate::value::{Attributes, Extra, NEVER, TagMark, Value};
+use crate::value::{Attributes, Entry, Extra, NEVER, TagMark, Value};
 
 /// How entries of a cache live where a call says nothing else.
 #[derive(Clone, Debug)]
@@ -45,6 +46,13 @@ impl Birth {
     #[inline]
     pub(super) fn plain(expires_at: u64) -> Self {
         Self { expires_at, extra: Extra::None }
+    }
+
+    /// The new entry.
+    #[inline]
+    pub(super) fn entry(self, hash: KeyHash, key: &[u8], value: &[u8]) -> Result<Value> {
+        let Self { expires_at, extra } = self;
+        Value::entry(Entry { hash: hash.in_shard(), key, value, expires_at, extra })
     }
 }
 

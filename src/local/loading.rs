@@ -23,9 +23,9 @@ use std::thread;
 use std::time::Instant;
 
 use super::LocalCache;
-use super::lifetime::{Birth, Standing};
+use super::lifetime::Standing;
 use super::store::{KeyHash, Writing};
-use super::{sweeper, tags};
+use super::tags;
 use crate::error::{ErrorKind, Result};
 use crate::flight::{Joined, Load, Turn};
 use crate::fork;
@@ -33,7 +33,7 @@ use crate::key::check_key;
 use crate::ops::{BoxFuture, Loaded, Loader, OwnedLoader, SetOptions};
 use crate::runtime::SignalsBlocked;
 use crate::stats::Counter;
-use crate::value::{Entry, NEVER, TagMark, Value};
+use crate::value::{NEVER, TagMark, Value};
 
 const COUNTS: usize = 256;
 /// Threads that reload in the background; where so many do already, a value is not reloaded yet.
@@ -312,7 +312,7 @@ impl LocalCache {
         let Some(birth) = self.birth_with(ttl, stale, marks)? else {
             return Value::from_vec(value, 0).map(Some);
         };
-        let new = entry(key, hash, &value, birth)?;
+        let new = birth.entry(hash, key, &value)?;
         let pin = new.clone();
         match self.put_loaded(key, hash, new, voids, look.old()) {
             Err(error) if error.kind() != ErrorKind::TooBig => return Err(error),
@@ -325,7 +325,7 @@ impl LocalCache {
     /// Remembers that there is no value, if so configured; an old one goes in any case.
     fn keep_none(&self, key: &[u8], begun: Begun) {
         let Begun { hash, voids, marks, look } = begun;
-        let negative = self.negative_birth(marks).map(|birth| entry(key, hash, b"", birth));
+        let negative = self.negative_birth(marks).map(|birth| birth.entry(hash, key, b""));
         if let Some(Ok(new)) = negative {
             // Without memory it is asked for again, which is all that this saves.
             let _ = self.put_loaded(key, hash, new, voids, look.old());
@@ -348,8 +348,6 @@ impl LocalCache {
         old: Option<&Value>,
     ) -> Result<bool> {
         let inside = fork::enter();
-        let expires = new.expires_at() != NEVER;
-        let now = self.0.clock.now();
         let still_wanted = |shard: &Writing<'_>| {
             let present = shard.find(hash, key);
             self.0.voids.of(hash).load(Acquire) == voids
@@ -358,17 +356,8 @@ impl LocalCache {
                     old.is_some_and(|old| entry.is(old)) || !self.lives(entry)
                 })
         };
-        let stored = self.put_if(&inside, hash, new, now, still_wanted)?;
-        if stored && expires {
-            sweeper::watch(&self.0);
-        }
-        Ok(stored)
+        self.put_if(&inside, hash, new, still_wanted)
     }
-}
-
-fn entry(key: &[u8], hash: KeyHash, value: &[u8], birth: Birth) -> Result<Value> {
-    let Birth { expires_at, extra } = birth;
-    Value::entry(Entry { hash: hash.in_shard(), key, value, expires_at, extra })
 }
 
 /// A task's turn: where the task is cancelled, another one of those who wait loads.

@@ -22,7 +22,7 @@ use crate::ops::{
     Remaining, SetOptions, Swap, Tier, Ttl,
 };
 use crate::stats::{CacheStats, Counter};
-use crate::value::{Entry, Extra, NEVER, Value};
+use crate::value::{Extra, NEVER, Value};
 
 /// Values of at most this many bytes are copied under the shard's lock, larger ones are pinned first.
 pub(super) const SMALL: usize = 1024;
@@ -85,11 +85,9 @@ impl LocalCache {
         birth: Birth,
         valid: impl FnOnce() -> bool,
     ) -> Result<bool> {
-        let store = &self.0.store;
-        let Birth { expires_at, extra } = birth;
-        let now = if expires_at == NEVER { 0 } else { self.0.clock.now() };
-        let hash = store.hash(key);
-        let stamp = match &extra {
+        let hash = self.0.store.hash(key);
+        let expires_at = birth.expires_at;
+        let stamp = match &birth.extra {
             Extra::None => Some(None),
             Extra::Stamp(stamp) => Some(Some(*stamp)),
             Extra::Attributes { .. } => None,
@@ -97,13 +95,15 @@ impl LocalCache {
         let mut removed = Removed::default();
         let done = match stamp {
             Some(stamp) if value.len() <= SMALL => {
+                let now = self.now_for(expires_at);
                 let change = Change { value, expires_at, stamp, now };
-                store.write(hash).overwrite(hash, key, &change, valid, &mut removed)?
+                let mut shard = self.0.store.write(hash);
+                shard.overwrite(hash, key, &change, valid, &mut removed)?
             }
             _ => Overwrite::Impossible(valid),
         };
         match done {
-            Overwrite::Refused => return Ok(false),
+            Overwrite::Refused => Ok(false),
             Overwrite::Done { old_expiry } => {
                 if !self.is_ahead(old_expiry) {
                     self.note_expired(inside, key);
@@ -111,34 +111,34 @@ impl LocalCache {
                 if !removed.is_empty() {
                     self.note_removed(inside, &removed);
                 }
+                if expires_at != NEVER {
+                    sweeper::watch(&self.0);
+                }
+                Ok(true)
             }
             Overwrite::Impossible(valid) => {
-                let hash_in_shard = hash.in_shard();
-                let new =
-                    Value::entry(Entry { hash: hash_in_shard, key, value, expires_at, extra })?;
-                if !self.put_if(inside, hash, new, now, |_| valid())? {
-                    return Ok(false);
-                }
+                self.put_if(inside, hash, birth.entry(hash, key, value)?, |_| valid())
             }
         }
-        if expires_at != NEVER {
-            sweeper::watch(&self.0);
-        }
-        Ok(true)
     }
 
-    /// Puts a new entry where `decide` agrees, which is shown its shard under the write lock. `now` as
-    /// for `Store::put_if`.
+    /// The time, where something expires; else it does not matter.
+    #[inline]
+    fn now_for(&self, expires_at: u64) -> u64 {
+        if expires_at == NEVER { 0 } else { self.0.clock.now() }
+    }
+
+    /// Puts a new entry where `decide` agrees, which is shown its shard under the write lock.
     pub(super) fn put_if(
         &self,
         inside: &Inside,
         hash: KeyHash,
         new: Value,
-        now: u64,
         decide: impl FnOnce(&Writing<'_>) -> bool,
     ) -> Result<bool> {
+        let expires_at = new.expires_at();
         let mut removed = Removed::default();
-        let put = self.0.store.put_if(hash, new, now, decide, &mut removed);
+        let put = self.0.store.put_if(hash, new, self.now_for(expires_at), decide, &mut removed);
         if !removed.is_empty() {
             self.note_removed(inside, &removed);
         }
@@ -147,6 +147,9 @@ impl LocalCache {
             && !self.is_ahead(old.expires_at())
         {
             self.note_expired(inside, old.key());
+        }
+        if expires_at != NEVER {
+            sweeper::watch(&self.0);
         }
         Ok(true)
     }
