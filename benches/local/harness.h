@@ -6,7 +6,7 @@
 
 #include "contender.h"
 
-enum { DRAWS = 1 << 20, OPS_MAX = 4096, THREADS_MAX = 2 };
+enum { DRAWS = 1 << 20, OPS_MAX = 8192, THREADS_MAX = 2 };
 
 struct options {
     const char *ours, *peer;       /* names of contenders */

@@ -21,7 +21,7 @@
 #include "harness.h"
 
 enum { ROUNDS_MAX = 4001, ROUNDS_MIN = 21, WARM = 10 };
-static const double ROUND_NS = 300e3;
+static const double ROUND_NS = 800e3;
 
 /* All threads wait for each other. It spins, so that they go on within a few hundred nanoseconds. */
 struct barrier { atomic_int waiting, turn; int threads; };

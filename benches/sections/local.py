@@ -17,7 +17,7 @@ GET, SET, SET_4K = 0.95, 0.65, 0.45
 # which share few sets of the processor's cache.)
 FLAT = 1.5
 ROWS = "get_into,get,set,set_ttl,miss,mix"
-PROCESSES, BUDGET_MS = 5, 80
+PROCESSES, BUDGET_MS = 5, 120
 
 
 def goal(row: dict):

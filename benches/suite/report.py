@@ -25,8 +25,9 @@ again, `make bench-quick` prints a few ratios in minutes.
 
 - **Ratios.** Each row is our time over the peer's (or what the table says), from rounds of both that alternate within one
   process. A round is shorter than a time slice of the scheduler, and both get the same keys; so whatever the machine does
-  meanwhile meets both. Half of the rounds begin with the one, half with the other. A figure is the median of the rounds' ratios, in brackets their quartiles; where several processes were
-  run, since their hash seeds and places in memory differ, the median of theirs. **Below 1 we are faster.**
+  meanwhile meets both. Half of the rounds begin with the one, half with the other. A figure is the median of the rounds'
+  ratios, in brackets their quartiles; where several processes were run, since their hash seeds and places in memory differ,
+  the median of theirs. **Below 1 we are faster.**
 - **Ours pays its boundary.** The library is called through its C functions and its shared object: handle check, checks of
   pointers and lengths, panic guard, fork gate. Each peer's loop is compiled in its own language, with inlining.
 - **Conditions of ours**: room for twice the keys (`max_entries`), entries with a TTL, counters on. Peers are set up as
