@@ -4,11 +4,16 @@
 //! | file | what |
 //! |---|---|
 //! | `mod` | opening a cache; what its clones share |
-//! | `api` | the operations, blocking and asynchronous |
+//! | `api` | the operations, blocking, and what both sorts of callers share |
+//! | `tasks` | the same for callers with an event loop |
+//! | `line`, `look`, `alter` | the operations of several steps, written once for both |
+//! | `presence`, `tags`, `stored` | which entries count as there; what is stored with a value |
+//! | `scripts`, `lua/` | what runs inside the server |
+//! | `lock`, `random` | locks |
 //! | `l2` | the same for a Hybrid: explicit deadlines, values with their remaining time |
 //! | `trip` | one round trip: over which connection, what is tried again |
 //! | `commands` | requests and replies as pure functions |
-//! | `scan` | clear and count |
+//! | `scan` | clear, count, naming and removing keys that begin alike |
 //! | `listen` | the invalidation stream |
 //! | `state`, `gate` | what a process has of connections; back-off |
 //! | `direct`, `pipe` | a connection of one caller, of many |
@@ -17,6 +22,7 @@
 //!
 //! Left to others: values in memory (`local`), how both are kept coherent (`hybrid`), the envelope.
 
+mod alter;
 mod api;
 mod commands;
 mod connect;
@@ -25,16 +31,25 @@ mod endpoint;
 mod error_map;
 mod gate;
 mod l2;
+mod line;
 mod listen;
 #[cfg(test)]
 mod listen_tests;
+mod lock;
+mod look;
 mod pipe;
+mod presence;
+mod random;
 mod reply;
 mod scan;
+mod scripts;
 mod sentinel;
 mod socket;
 mod state;
+mod stored;
 mod stream;
+mod tags;
+mod tasks;
 mod tls;
 mod trip;
 

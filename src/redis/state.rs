@@ -55,6 +55,8 @@ pub(super) struct State {
     pipes: Mutex<Vec<(Id, Pending)>>,
     /// The connection on which the server tells of other clients' writes, while there is one.
     tracked: Mutex<Option<Pipe>>,
+    /// Connections that wait for locks to be given back.
+    pub(super) lock_listeners: Arc<AtomicUsize>,
     /// The task of the invalidation stream.
     listening: Mutex<Option<AbortHandle>>,
 }
@@ -74,6 +76,7 @@ impl State {
             master_checked: AtomicU64::new(clock::now_ms()),
             pipes: Mutex::new(Vec::new()),
             tracked: Mutex::new(None),
+            lock_listeners: Arc::default(),
             listening: Mutex::new(None),
         }
     }
