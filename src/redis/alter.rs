@@ -111,7 +111,9 @@ impl Line<'_> {
     async fn store_absent(&self, key: &[u8], value: &[u8], ttl_ms: Option<u64>) -> Result<bool> {
         let keyspace = self.keyspace();
         let stored = keyspace.stored(key, value, None, Vec::new())?;
-        if ttl_ms != Some(0) {
+        // On a Cluster a batch may be sent again in part, where a slot moves.
+        let plain = keyspace.is_raw() || !self.shared().endpoint.is_cluster();
+        if ttl_ms != Some(0) && plain {
             let set = keyspace.set_when(key, &stored, ttl_ms, "NX");
             if keyspace.is_raw() {
                 return when(self.one(Request::write(set)).await?);

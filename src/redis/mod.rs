@@ -16,7 +16,7 @@
 //! | `scan` | clear, count, naming and removing keys that begin alike |
 //! | `listen` | the invalidation stream |
 //! | `state`, `gate` | what a process has of connections; back-off |
-//! | `direct`, `pipe` | a connection of one caller, of many |
+//! | `direct`, `pipe`, `cluster` | a connection of one caller, of many, to many servers |
 //! | `endpoint`, `tls`, `connect`, `sentinel`, `stream`, `socket`, `reply` | from options to bytes |
 //! | `error_map` | failures to error classes |
 //!
@@ -24,6 +24,7 @@
 
 mod alter;
 mod api;
+mod cluster;
 mod commands;
 mod connect;
 mod direct;

@@ -10,11 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::vec;
 
-use ::redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
 use ::redis::{Cmd, Value as Reply, cmd};
 
 use super::commands::{Request, integer, surprise};
-use super::error_map::{Trip, checked, from_redis, no_reply};
+use super::error_map::{Trip, checked, no_reply};
 use super::listen::masters;
 use super::{Shared, trip};
 use crate::config::HostPort;
@@ -119,13 +118,10 @@ impl Shared {
         let home = trip::home()?;
         let asking = async {
             let pipe = self.pipe(self.state(), &home).await.map_err(Trip::NotSent)?;
-            let Some(mut connection) = pipe.as_cluster() else {
+            let Some(cluster) = pipe.as_cluster() else {
                 return Err(Trip::NotSent(surprise("no Cluster")));
             };
-            let to =
-                SingleNodeRoutingInfo::ByAddress { host: address.host.clone(), port: address.port };
-            let reply = connection.route_command(question, RoutingInfo::SingleNode(to)).await;
-            reply.or_else(from_redis)
+            cluster.ask_node(address, &question).await
         };
         match trip::timeout(&home, deadline, asking).await {
             Some(Ok(reply)) => checked(reply),

@@ -309,7 +309,7 @@ impl Shared {
         let until = connect_deadline(self.endpoint.options.connect_timeout);
         let connecting = async {
             if self.endpoint.is_cluster() {
-                return Pipe::cluster(&self.endpoint, epoch).await;
+                return Pipe::cluster(&self.endpoint, self.limit, epoch).await;
             }
             if let Some(client) = &self.endpoint.client {
                 return Pipe::by_client(client, epoch).await;
