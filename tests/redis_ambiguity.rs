@@ -1,14 +1,17 @@
 //! What may have been executed is never sent again: numbers that are counted up while connections break,
-//! and a Cluster's slots that move under load.
+//! and a Cluster's slots that move under load. And what was given up does not come late.
 
 mod support;
 
 use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use lighter_cache::{AnyCache, BlockingCache, ErrorKind, Swap, Ttl, config::Config};
-use support::Server;
+use lighter_cache::{AnyCache, BlockingCache, ByteCache, ErrorKind, Swap, Ttl, config::Config};
+use support::{SERVERS, Server, eventually};
 
 const HOUR: Ttl = Ttl::After(Duration::from_secs(3600));
 
@@ -80,6 +83,107 @@ fn counts_exactly(servers: &Server, options: &str) {
         (confirmed..=confirmed + unknown).contains(&sum),
         "{sum} counted, {confirmed} confirmed, {unknown} unknown"
     );
+}
+
+/// Passes bytes on to a server, and holds up what it is told to.
+struct Proxy {
+    port: u16,
+    connections: Arc<Mutex<Vec<Arc<Passing>>>>,
+}
+
+#[derive(Default)]
+struct Passing {
+    held: Mutex<bool>,
+    changed: Condvar,
+    /// How many of its two directions have ended.
+    ended: AtomicU64,
+}
+
+impl Proxy {
+    fn to(port: u64) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let own = listener.local_addr().unwrap().port();
+        let connections = Arc::<Mutex<Vec<Arc<Passing>>>>::default();
+        let all = connections.clone();
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", port as u16)) else { return };
+                let passing = Arc::<Passing>::default();
+                all.lock().unwrap().push(passing.clone());
+                for (mut from, mut to, held) in [
+                    (client.try_clone().unwrap(), server.try_clone().unwrap(), true),
+                    (server, client, false),
+                ] {
+                    let passing = passing.clone();
+                    std::thread::spawn(move || {
+                        let mut bytes = [0; 4096];
+                        while let Ok(n @ 1..) = from.read(&mut bytes) {
+                            if held {
+                                let closed = passing.held.lock().unwrap();
+                                drop(passing.changed.wait_while(closed, |closed| *closed));
+                            }
+                            if to.write_all(&bytes[..n]).is_err() {
+                                break;
+                            }
+                        }
+                        let _ = to.shutdown(Shutdown::Write);
+                        passing.ended.fetch_add(1, Ordering::SeqCst);
+                    });
+                }
+            }
+        });
+        Self { port: own, connections }
+    }
+
+    /// Holds up what comes from the connections that there are, or lets it go on.
+    fn hold(&self, hold: bool) {
+        for passing in self.connections.lock().unwrap().iter() {
+            *passing.held.lock().unwrap() = hold;
+            passing.changed.notify_all();
+        }
+    }
+
+    fn first_ended(&self, count: usize) -> bool {
+        let connections = self.connections.lock().unwrap();
+        connections[..count].iter().all(|one| one.ended.load(Ordering::SeqCst) == 2)
+    }
+}
+
+#[test]
+fn a_write_that_was_given_up_does_not_come_late() {
+    for server in SERVERS {
+        let servers = Server::start("single", server);
+        for protocol in [2, 3] {
+            for blocking in [true, false] {
+                let proxy = Proxy::to(servers.info["port"].as_u64().unwrap());
+                let url = format!(
+                    "redis://127.0.0.1:{}?prefix=app&timeout=1s&connections=1&protocol={protocol}",
+                    proxy.port
+                );
+                let cache = open(&url);
+                let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+                let runtime = runtime.unwrap();
+                let set = |value: &[u8]| {
+                    if blocking {
+                        cache.set(b"k", value, HOUR)
+                    } else {
+                        runtime.block_on(cache.set_bytes(b"k", value, HOUR))
+                    }
+                };
+                set(b"1").unwrap();
+                let before = proxy.connections.lock().unwrap().len();
+                proxy.hold(true);
+                assert_eq!(set(b"2").unwrap_err().kind(), ErrorKind::Timeout);
+                set(b"3").unwrap();
+                proxy.hold(false);
+                // The server has ended what it was told to, and the rest with its client.
+                drop(cache);
+                drop(runtime);
+                eventually("nothing is on its way", || proxy.first_ended(before));
+                assert_eq!(servers.call(&["GET", "app:k"]), "3", "{server} {protocol} {blocking}");
+            }
+        }
+    }
 }
 
 #[test]

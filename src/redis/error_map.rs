@@ -27,6 +27,24 @@ impl Trip {
     }
 }
 
+impl Trip {
+    /// Whether nobody waited for the reply any more, so that the request may still be on its way. A
+    /// connection that broke is known to the server as broken too.
+    pub(super) fn was_given_up(&self) -> bool {
+        match self {
+            Self::NotSent(_) => false,
+            Self::Unknown(error) => match error.kind() {
+                ErrorKind::Interrupted | ErrorKind::Closed => true,
+                ErrorKind::Timeout => error.message() == NO_REPLY,
+                _ => false,
+            },
+        }
+    }
+}
+
+/// What is said where the deadline came before the reply.
+const NO_REPLY: &str = "no reply by the deadline: the operation may or may not have been executed";
+
 /// Longest text of a server that goes into a message.
 const TEXT_MAX: usize = 200;
 
@@ -131,10 +149,7 @@ pub(super) fn broken(why: &dyn std::fmt::Display) -> Error {
 
 /// The deadline came between the request and its reply.
 pub(super) fn no_reply() -> Error {
-    Error::new(
-        ErrorKind::Timeout,
-        "no reply by the deadline: the operation may or may not have been executed",
-    )
+    Error::new(ErrorKind::Timeout, NO_REPLY)
 }
 
 /// No connection to `address`.

@@ -12,6 +12,8 @@
 //! | `lock`, `random` | locks |
 //! | `l2` | the same for a Hybrid: explicit deadlines, values with their remaining time |
 //! | `trip` | one round trip: over which connection, what is tried again |
+//! | `tracked` | the same over the connection of the invalidation stream |
+//! | `abandoned` | writes that were given up don't come late |
 //! | `commands` | requests and replies as pure functions |
 //! | `scan` | clear, count, naming and removing keys that begin alike |
 //! | `listen` | the invalidation stream |
@@ -22,6 +24,7 @@
 //!
 //! Left to others: values in memory (`local`), how both are kept coherent (`hybrid`), the envelope.
 
+mod abandoned;
 mod alter;
 mod api;
 mod cluster;
@@ -52,6 +55,7 @@ mod stream;
 mod tags;
 mod tasks;
 mod tls;
+mod tracked;
 mod trip;
 
 use std::fmt;

@@ -47,6 +47,8 @@ enum Wire {
 
 struct Life {
     epoch: u64,
+    /// The number by which the server knows it.
+    id: Option<u64>,
     /// The connection has ended.
     dead: Arc<AtomicBool>,
     /// When it was made.
@@ -58,7 +60,7 @@ struct Life {
 
 impl Life {
     fn new(epoch: u64, dead: Arc<AtomicBool>, driver: Option<AbortHandle>) -> Self {
-        Self { epoch, dead, born: Instant::now(), last_reply: AtomicU64::new(0), driver }
+        Self { epoch, id: None, dead, born: Instant::now(), last_reply: AtomicU64::new(0), driver }
     }
 
     fn replied(&self) {
@@ -92,7 +94,7 @@ impl Pipe {
         epoch: u64,
         on_push: Option<OnPush>,
     ) -> Result<Self> {
-        let address = link.address.to_string();
+        let (address, id) = (link.address.to_string(), link.id);
         let mut config = settings();
         // The handshake is done already: told that this is RESP2, the crate adds nothing to it. Only
         // with a receiver of pushes it insists on a HELLO of its own, which does no harm.
@@ -114,7 +116,8 @@ impl Pipe {
             driver.await;
             drop(mark);
         });
-        let life = Life::new(epoch, dead, Some(driver.abort_handle()));
+        let mut life = Life::new(epoch, dead, Some(driver.abort_handle()));
+        life.id = id;
         Ok(Self { wire: Wire::Single(connection), life: Arc::new(life) })
     }
 
@@ -146,6 +149,11 @@ impl Pipe {
         if let Some(driver) = &self.life.driver {
             driver.abort();
         }
+    }
+
+    /// The number by which the server knows it.
+    pub(super) fn id(&self) -> Option<u64> {
+        self.life.id
     }
 
     /// Whether no reply came to anybody since `then`.
