@@ -30,7 +30,7 @@ fn nodes(servers: &Server) -> Vec<redis::Connection> {
 /// Counts up from many threads while the server hangs up on them again and again. Each count that was
 /// confirmed is there once; of the others nobody knows.
 fn counts_exactly(servers: &Server, options: &str) {
-    let url = servers.url_with(&format!("prefix=app&timeout=20s&{options}"));
+    let url = servers.url_with(&format!("prefix=app&timeout=20s&connect_timeout=20s&{options}"));
     let (cache, mut nodes) = (open(&url), nodes(servers));
     let (over, confirmed, unknown) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let keys: Vec<String> = (0..6).map(|n| format!("n{n}")).collect();
@@ -202,7 +202,7 @@ fn on_a_cluster() {
 #[test]
 fn a_slot_that_moves() {
     let servers = Server::start("cluster", "redis");
-    let cache = open(&servers.url_with("prefix=app&timeout=20s"));
+    let cache = open(&servers.url_with("prefix=app&timeout=20s&connect_timeout=20s"));
     let names: Vec<String> = (0..40).map(|n| format!("{{t}}{n}")).collect();
     let keys: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
     let items: Vec<(&[u8], &[u8])> = keys.iter().map(|key| (*key, *key)).collect();

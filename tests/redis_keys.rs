@@ -83,7 +83,9 @@ fn on_every_server() {
         let servers = Server::start("single", server);
         for protocol in [2, 3] {
             let url = |prefix: &str| {
-                servers.url_with(&format!("prefix={prefix}&protocol={protocol}&timeout=20s"))
+                servers.url_with(&format!(
+                    "prefix={prefix}&protocol={protocol}&timeout=20s&connect_timeout=20s"
+                ))
             };
             for (prefix, raw) in PREFIXES {
                 // Which a glob that was not escaped would take for the cache's own.
@@ -102,7 +104,9 @@ fn on_every_server() {
 fn on_a_cluster() {
     for server in SERVERS {
         let servers = Server::start("cluster", server);
-        let url = |prefix: &str| servers.url_with(&format!("prefix={prefix}&timeout=20s"));
+        let url = |prefix: &str| {
+            servers.url_with(&format!("prefix={prefix}&timeout=20s&connect_timeout=20s"))
+        };
         for (prefix, _) in PREFIXES {
             names_and_removes(&open(&url(prefix)), &["app2", "ap"].map(|other| open(&url(other))));
         }

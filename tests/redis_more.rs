@@ -229,7 +229,11 @@ fn conditions(cache: &AnyCache, other: &AnyCache) {
 
     let names: Vec<String> = (0..100).map(|n| format!("many{n}")).collect();
     let keys: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
-    keys.iter().for_each(|key| block(cache.set_ex_bytes(key, key, &options)).unwrap());
+    block(async {
+        for key in &keys {
+            cache.set_ex_bytes(key, key, &options).await.unwrap();
+        }
+    });
     let read = block(other.get_many_bytes(&keys)).unwrap();
     assert!(std::iter::zip(read, &keys).all(|(value, key)| *value.unwrap() == **key));
     block(other.invalidate_tag_bytes(b"red")).unwrap();
@@ -274,7 +278,7 @@ fn on_every_server_and_protocol() {
     for server in SERVERS {
         let servers = Server::start("single", server);
         for protocol in [2, 3] {
-            let options = format!("protocol={protocol}&timeout=20s");
+            let options = format!("protocol={protocol}&timeout=20s&connect_timeout=20s");
             for prefix in ["app", "%2A%3F%5B%5C", "a{b", "{}"] {
                 let url = servers.url_with(&format!("prefix={prefix}{protocol}&{options}"));
                 everything(&open(&url));
@@ -291,7 +295,7 @@ fn on_a_cluster() {
     for server in SERVERS {
         let servers = Server::start("cluster", server);
         for prefix in ["app", "a{b", "%7B%7D"] {
-            let url = servers.url_with(&format!("prefix={prefix}&timeout=20s"));
+            let url = servers.url_with(&format!("prefix={prefix}&timeout=20s&connect_timeout=20s"));
             everything(&open(&url));
             conditions(&open(&url), &open(&url));
         }
@@ -301,8 +305,8 @@ fn on_a_cluster() {
 #[test]
 fn behind_sentinels_also_after_a_fail_over() {
     let servers = Server::start("sentinel", "redis");
-    let cache = open(&servers.url_with("prefix=app&timeout=20s"));
-    let other = open(&servers.url_with("prefix=app&timeout=20s"));
+    let cache = open(&servers.url_with("prefix=app&timeout=20s&connect_timeout=20s"));
+    let other = open(&servers.url_with("prefix=app&timeout=20s&connect_timeout=20s"));
     everything(&cache);
     conditions(&cache, &other);
     servers.failover();
