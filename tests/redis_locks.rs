@@ -199,3 +199,31 @@ fn a_server_that_is_away_ends_the_wait() {
     servers.resume();
     eventually("the dropped one is free", || take(&cache, MINUTE).is_some());
 }
+
+#[test]
+fn a_forked_child_holds_none_of_its_parents() {
+    let servers = Server::single();
+    let cache = open(&servers.url_with("prefix=app&timeout=20s&connect_timeout=20s"));
+    let held = cache.lock(NAME, MINUTE, Duration::ZERO).unwrap().unwrap();
+    // SAFETY: the child calls nothing but the library, which goes on after a fork whatever the other
+    // threads were doing, and ends by `_exit`.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let alone = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let lost = matches!(held.extend(MINUTE), Ok(false));
+            let taken = matches!(cache.lock(NAME, MINUTE, Duration::ZERO), Ok(None));
+            let own = cache.lock(b"own", MINUTE, Duration::ZERO).ok().flatten();
+            lost && taken
+                && own.is_some_and(|own| own.release().is_ok_and(|released| released))
+                && held.release().is_ok_and(|released| !released)
+        }));
+        // SAFETY: ends the process at once.
+        unsafe { libc::_exit(i32::from(!alone.unwrap_or(false))) };
+    }
+    let mut status = 0;
+    // SAFETY: `status` is writable, and `child` a child of this process.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 0);
+    assert!(held.extend(MINUTE).unwrap());
+    assert!(held.release().unwrap());
+}
