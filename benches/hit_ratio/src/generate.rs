@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(scans[50_000], 1_010_000);
         let shifting = shifting(1, 200_000);
         let hot = |at: usize| {
-            let part = shifting[at..at + 10_000].iter().filter(|key| **key < 1_000_000);
+            let part = shifting[at..at + 50_000].iter().filter(|key| **key < 1_000_000);
             (part.clone().min().copied(), part.max().copied())
         };
         assert_eq!(hot(0), (Some(0), Some(2999)));

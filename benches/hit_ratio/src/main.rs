@@ -114,7 +114,8 @@ fn compare(arguments: &Arguments) -> Result<(), String> {
     progress.end();
 
     let mut report = table::table(&rows, ALL);
-    report += &format!("\n{}\n{}", table::summary(&rows, ALL), table::spread(&rows, ALL));
+    report += &format!("\n{}\n", table::summary(&rows, ALL));
+    report += &(table::shipped(&rows, ALL) + &table::spread(&rows, ALL));
     if let Some(threads) = arguments.threads {
         report += &format!("\n{}", table::threads(&threads_rows, threads));
     }

@@ -61,7 +61,9 @@ pub fn plot(rows: &[Row], kinds: &[Kind]) -> String {
     }
     // Ours last, above all others.
     let by_role = |role| shown.iter().filter(move |i| kinds[**i].role == role);
-    let peers = by_role(Role::Peer)
+    let peers = shown
+        .iter()
+        .filter(|i| kinds[**i].role.is_peer())
         .enumerate()
         .map(|(n, i)| (*i, COLOURS[n % COLOURS.len()], 1.5, DASHES[n % DASHES.len()]));
     let optimum = by_role(Role::Optimum).map(|i| (*i, "#222", 1.0, "4 4"));

@@ -11,7 +11,7 @@
 //! - **Recency test.** A key that comes back from the ghost knows its reuse distance. `main`'s hand may
 //!   move for it only past entries that were visited longer ago than that; else the key begins in
 //!   `small` again.
-//! - **Ageing.** Every 16 evictions from `small`, `main`'s hand moves one step of itself.
+//! - **Ageing.** Every so many evictions from `small`, `main`'s hand moves one step of itself.
 //!
 //! Time is counted in evictions from `small`, per shard (`seq`). [`Shape`] holds what may differ between the
 //! model as it was found and an implementation that has to save memory.
@@ -29,8 +29,6 @@ const SHARE_MAX: f64 = 0.5;
 const PEEK: usize = 16;
 /// How many steps of a hand one insertion pays for.
 const STEPS: u32 = 32;
-/// Evictions from small per step of ageing.
-const AGEING: u32 = 16;
 /// How many times older a ghost of main counts than one of small when a slot is needed.
 const MAIN_AGE: u32 = 32;
 const COUNT_MAX: u8 = 3;
@@ -52,8 +50,10 @@ pub struct Shape {
     pub time_units: f64,
     /// The longest reuse distance that leads straight to main, in capacities.
     pub window: f64,
-    /// The same at least, in evictions.
-    pub window_min: f64,
+    /// How many times the reuse distance of a key main's entry must have been left alone to go for it.
+    pub recency: f64,
+    /// Evictions from small per step of ageing.
+    pub ageing: u32,
     /// The logarithm of how many pushes onto main share one time of visit.
     pub visit_group: u32,
 }
@@ -69,7 +69,8 @@ impl Shape {
             time_bits: 15,
             time_units: 4096.0,
             window: 1.25,
-            window_min: 0.0,
+            recency: 1.5,
+            ageing: 16,
             visit_group: 0,
         }
     }
@@ -147,6 +148,8 @@ struct Shard {
     main: Ring,
     ghost: Ghost,
     window: f64,
+    recency: f64,
+    ageing: u32,
     age_count: u32,
     /// Ageing has evicted an entry of main: the next key takes its place.
     aged: bool,
@@ -162,7 +165,9 @@ impl Shard {
             small: VecDeque::new(),
             main: Ring::new(shape.visit_group),
             ghost: Ghost::new(capacity, shape),
-            window: (shape.window * capacity as f64).max(shape.window_min),
+            window: shape.window * capacity as f64,
+            recency: shape.recency,
+            ageing: shape.ageing,
             age_count: 0,
             aged: false,
         }
@@ -182,10 +187,8 @@ impl Shard {
         let ghost = self.ghost.take(hash);
         let near = (NEAR * self.capacity).max(1.0);
         match ghost {
-            Some((Queue::Small, distance)) if distance <= near => {
-                if self.main_is_idle() {
-                    *share += step;
-                }
+            Some((Queue::Small, distance)) if distance <= near && self.main_is_idle() => {
+                *share += step;
             }
             Some((Queue::Main, distance)) if distance <= near => *share -= step,
             _ => {}
@@ -235,7 +238,7 @@ impl Shard {
             let Some((at, visited)) = self.main.front() else {
                 return false;
             };
-            if f64::from(now.wrapping_sub(visited)) < 1.5 * distance {
+            if f64::from(now.wrapping_sub(visited)) < self.recency * distance {
                 return false;
             }
             self.main.pop();
@@ -265,7 +268,7 @@ impl Shard {
                 } else {
                     self.drop_entry(at, Queue::Small);
                     self.age_count += 1;
-                    if self.age_count == AGEING {
+                    if self.age_count == self.ageing {
                         self.age_count = 0;
                         self.aged = self.try_main(1, 0.0);
                     }
@@ -436,5 +439,106 @@ impl Ghost {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contenders::belady;
+    use crate::generate;
+
+    fn hits(keys: &[u64], capacity: usize, shape: &Shape) -> usize {
+        let mut model = Reference::new(capacity, shape, 1);
+        let hits = keys.iter().filter(|key| model.get_or_insert(**key)).count();
+        for shard in &model.shards {
+            let queued = shard.small.len() + shard.main.len();
+            assert!(queued <= shard.capacity as usize, "{queued} > {}", shard.capacity);
+            assert_eq!(
+                (queued, queued),
+                (shard.index.len(), shard.entries.len() - shard.free.len())
+            );
+        }
+        hits
+    }
+
+    #[test]
+    fn shards_are_a_power_of_two_and_not_tiny() {
+        for (capacity, shards) in [(1, 1), (511, 1), (512, 2), (1535, 4), (4096, 16), (1 << 20, 16)]
+        {
+            assert_eq!(shards_for(capacity, 256, 16), shards, "{capacity}");
+        }
+    }
+
+    #[test]
+    fn a_loop_is_nearly_what_it_can_be() {
+        // Where LRU, SIEVE and S3-FIFO have no hit at all, or few.
+        let keys = (0..200).flat_map(|_| 0..1000).collect::<Vec<_>>();
+        for capacity in [300, 500, 900] {
+            let most = belady::hits(&keys, capacity);
+            let found = hits(&keys, capacity, &Shape::found(capacity));
+            assert!(found * 100 > most * 97, "{found} of {most}");
+        }
+    }
+
+    #[test]
+    fn a_scan_does_not_wash_out_what_is_used() {
+        let zipf = generate::zipf(1, 1.0, 2000, 100_000);
+        let scanned = zipf.chunks(1000).zip(0..).flat_map(|(part, n)| {
+            let scan = 1_000_000 + n * 3000..1_000_000 + (n + 1) * 3000;
+            part.iter().copied().chain(scan)
+        });
+        let shape = Shape::store(500);
+        let undisturbed = hits(&zipf, 500, &shape);
+        let disturbed = hits(&scanned.collect::<Vec<_>>(), 500, &shape);
+        assert!(disturbed * 100 > undisturbed * 93, "{disturbed} of {undisturbed}");
+    }
+
+    #[test]
+    fn any_capacity_will_do() {
+        let keys = generate::zipf(2, 0.7, 3000, 30_000);
+        for capacity in [1, 2, 3, 15, 100, 1000, 5000] {
+            for shape in [Shape::found(capacity), Shape::store(capacity)] {
+                let found = hits(&keys, capacity, &shape);
+                assert!(found <= belady::hits(&keys, capacity));
+            }
+        }
+    }
+
+    #[test]
+    fn the_ghost_knows_queue_and_distance() {
+        let shape = Shape::found(1000);
+        let mut ghost = Ghost::new(1000, &shape);
+        let hash = |key| hash_of(key, 7);
+        assert_eq!(ghost.take(hash(0)), None);
+        for key in 0..600 {
+            ghost.put(hash(key), if key % 3 == 0 { Queue::Main } else { Queue::Small });
+        }
+        assert_eq!((ghost.now(Queue::Small), ghost.now(Queue::Main)), (400, 200));
+        let mut found = 0;
+        for key in 0..600 {
+            let Some((queue, distance)) = ghost.take(hash(key)) else { continue };
+            found += 1;
+            let (wanted, last) =
+                if key % 3 == 0 { (Queue::Main, 597) } else { (Queue::Small, 599) };
+            let apart = (last - key) / 3 * if queue == Queue::Small { 2 } else { 1 };
+            assert_eq!(queue, wanted);
+            assert!((apart as f64 - distance).abs() <= 1.0, "{key}: {distance}");
+            assert_eq!(ghost.take(hash(key)), None);
+        }
+        assert!(found > 590, "{found}");
+    }
+
+    #[test]
+    fn a_group_of_pushes_has_the_time_of_its_first() {
+        let mut ring = Ring::new(2);
+        (0..10).for_each(|at| ring.push(at, 100 + at));
+        for at in 0..10 {
+            assert_eq!(ring.front(), Some((at, 100 + at / 4 * 4)));
+            ring.pop();
+        }
+        assert_eq!(ring.front(), None);
+        ring.push(10, 110);
+        assert_eq!(ring.front(), Some((10, 108)), "it belongs to a group that began before");
     }
 }

@@ -23,16 +23,16 @@ impl Row {
         mean(&self.ratios[contender])
     }
 
-    /// The best peer's contender, leaving one out.
-    pub fn best_peer(&self, kinds: &[Kind], but: Option<usize>) -> Option<usize> {
-        let peers = (0..kinds.len()).filter(|i| kinds[*i].role == Role::Peer && Some(*i) != but);
-        peers.max_by(|a, b| self.ratio(*a).total_cmp(&self.ratio(*b)))
+    /// The best contender of those that `among` picks.
+    pub fn best(&self, kinds: &[Kind], among: impl Fn(usize, Role) -> bool) -> Option<usize> {
+        let picked = (0..kinds.len()).filter(|i| among(*i, kinds[*i].role));
+        picked.max_by(|a, b| self.ratio(*a).total_cmp(&self.ratio(*b)))
     }
 
     /// What a contender is below the best peer, in points; the best of the others for a peer.
     pub fn gap(&self, kinds: &[Kind], contender: usize) -> f64 {
-        let best = self.best_peer(kinds, Some(contender)).map_or(0.0, |best| self.ratio(best));
-        best - self.ratio(contender)
+        let best = self.best(kinds, |i, role| role.is_peer() && i != contender);
+        best.map_or(0.0, |best| self.ratio(best)) - self.ratio(contender)
     }
 }
 

@@ -31,8 +31,10 @@ pub enum Role {
     Ours,
     /// The model of its policy; no peer.
     Model,
-    /// What it is compared with.
-    Peer,
+    /// A peer that is shipped as a cache.
+    Shipped,
+    /// A peer that is a policy in its plain form.
+    Textbook,
     /// Nothing can be better; no peer.
     Optimum,
 }
@@ -55,21 +57,34 @@ pub const ALL: &[Kind] = &[
         role: Role::Model,
         make: |n, run| Box::new(Reference::new(n, &Shape::store(n), run + 1)),
     },
-    peer("quick_cache", |n, _| Box::new(peers::quick(n))),
-    peer("quick_cache unsync", |n, _| Box::new(peers::quick_unsync(n))),
-    peer("moka", |n, _| Box::new(peers::moka(n, moka::policy::EvictionPolicy::tiny_lfu()))),
-    peer("moka LRU", |n, _| Box::new(peers::moka(n, moka::policy::EvictionPolicy::lru()))),
-    peer("foyer S3-FIFO", |n, _| Box::new(peers::foyer(n, foyer_memory::S3FifoConfig::default()))),
-    peer("foyer LFU", |n, _| Box::new(peers::foyer(n, foyer_memory::LfuConfig::default()))),
-    peer("foyer LRU", |n, _| Box::new(peers::foyer(n, foyer_memory::LruConfig::default()))),
-    peer("LRU", |n, _| Box::new(lru::Lru::new(n))),
-    peer("SIEVE", |n, _| Box::new(sieve::Sieve::new(n))),
-    peer("S3-FIFO", |n, _| Box::new(s3_fifo::S3Fifo::new(n))),
+    shipped("quick_cache", |n, _| Box::new(peers::quick(n))),
+    shipped("quick_cache unsync", |n, _| Box::new(peers::quick_unsync(n))),
+    shipped("moka", |n, _| Box::new(peers::moka(n, moka::policy::EvictionPolicy::tiny_lfu()))),
+    shipped("moka LRU", |n, _| Box::new(peers::moka(n, moka::policy::EvictionPolicy::lru()))),
+    shipped("foyer S3-FIFO", |n, _| {
+        Box::new(peers::foyer(n, foyer_memory::S3FifoConfig::default()))
+    }),
+    shipped("foyer LFU", |n, _| Box::new(peers::foyer(n, foyer_memory::LfuConfig::default()))),
+    shipped("foyer LRU", |n, _| Box::new(peers::foyer(n, foyer_memory::LruConfig::default()))),
+    textbook("LRU", |n, _| Box::new(lru::Lru::new(n))),
+    textbook("SIEVE", |n, _| Box::new(sieve::Sieve::new(n))),
+    textbook("S3-FIFO", |n, _| Box::new(s3_fifo::S3Fifo::new(n))),
     Kind { name: "optimum", role: Role::Optimum, make: |_, _| unreachable!("it is not replayed") },
 ];
 
-const fn peer(name: &'static str, make: fn(usize, u64) -> Box<dyn Contender>) -> Kind {
-    Kind { name, role: Role::Peer, make }
+const fn shipped(name: &'static str, make: fn(usize, u64) -> Box<dyn Contender>) -> Kind {
+    Kind { name, role: Role::Shipped, make }
+}
+
+const fn textbook(name: &'static str, make: fn(usize, u64) -> Box<dyn Contender>) -> Kind {
+    Kind { name, role: Role::Textbook, make }
+}
+
+impl Role {
+    /// Whether ours is compared with it.
+    pub fn is_peer(self) -> bool {
+        matches!(self, Self::Shipped | Self::Textbook)
+    }
 }
 
 impl Kind {
