@@ -19,7 +19,7 @@ use crate::value::Value;
 pub(crate) type Fetched = Option<(Value, Remaining)>;
 
 impl RedisCache {
-    fn noted<T>(&self, result: Result<T>) -> Result<T> {
+    pub(super) fn noted<T>(&self, result: Result<T>) -> Result<T> {
         if result.is_err() {
             self.shared.counters.count(Counter::Errors);
         }
@@ -38,7 +38,11 @@ impl RedisCache {
         self.noted(self.shared.run_tracked(request, deadline))
     }
 
-    async fn write_async(&self, request: &Request, deadline: Instant) -> Result<Replies> {
+    pub(super) async fn write_async(
+        &self,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Replies> {
         self.noted(self.shared.run_tracked_async(request, deadline).await)
     }
 

@@ -6,6 +6,7 @@
 //! | `mod` | opening a cache; what its clones share |
 //! | `api` | the operations, blocking and asynchronous |
 //! | `l2` | the same for a Hybrid: explicit deadlines, values with their remaining time |
+//! | `replay` | a Hybrid's queued writes, on their way again |
 //! | `trip` | one round trip: over which connection, what is tried again |
 //! | `commands` | requests and replies as pure functions |
 //! | `scan` | clear and count |
@@ -29,6 +30,7 @@ mod listen;
 #[cfg(test)]
 mod listen_tests;
 mod pipe;
+mod replay;
 mod reply;
 mod scan;
 mod sentinel;
@@ -45,7 +47,9 @@ use std::time::{Duration, Instant};
 use once_cell::race::OnceBox;
 
 pub(crate) use self::error_map::is_transient;
+pub(crate) use self::l2::Fetched;
 pub(crate) use self::listen::InvalidationSink;
+pub(crate) use self::replay::{Replay, Replayed};
 
 use self::commands::Keyspace;
 use self::endpoint::Endpoint;

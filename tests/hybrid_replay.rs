@@ -1,0 +1,242 @@
+//! Writes of a Hybrid while its server is away, on real servers: they reach it when it is back, and give
+//! way to what other processes have written meanwhile. (*No resurrection*, *recovery by itself*.)
+
+mod support;
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use lighter_cache::config::ConfigBuilder;
+use lighter_cache::{AnyCache, BlockingCache, CacheStats, Event, Events, Ttl};
+use serde_json::json;
+use support::proxy::Proxy;
+use support::{SERVERS, Server};
+
+/// How long a test waits for what must come by itself.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A Hybrid that reaches the server through a proxy.
+struct Apart {
+    server: Server,
+    proxy: Proxy,
+    cache: AnyCache,
+}
+
+impl Apart {
+    fn on(name: &str, options: &[(&str, &str)]) -> Self {
+        let server = Server::start("single", name);
+        let port = server.info["port"].as_u64().expect("it has a port") as u16;
+        let proxy = Proxy::new(port);
+        let mut builder = ConfigBuilder::new(Some(&format!(
+            "hybrid+redis://127.0.0.1:{}?prefix=app&timeout=20s&connect_timeout=20s&l2_timeout=20s\
+             &watchdog=100ms&breaker_open=50ms&max_backoff=50ms",
+            proxy.port
+        )));
+        for (name, value) in options {
+            builder.set(name, value).expect("it is an option");
+        }
+        let cache = AnyCache::open(&builder.build().expect("it is valid")).expect("it opens");
+        let apart = Self { server, proxy, cache };
+        apart.joined();
+        apart
+    }
+
+    fn stats(&self) -> CacheStats {
+        BlockingCache::stats(&self.cache).expect("counters need no server")
+    }
+
+    fn joined(&self) {
+        until("the way back to L2", || {
+            let stats = self.stats();
+            !stats.degraded && stats.queued_writes == 0
+        });
+    }
+
+    /// Cuts the wire, and waits until the cache has noticed.
+    fn part(&self) {
+        self.proxy.cut();
+        until("the breaker", || BlockingCache::ping(&self.cache).is_err() && self.stats().degraded);
+    }
+
+    fn rejoin(&self) {
+        self.proxy.mend();
+        self.joined();
+    }
+
+    fn set(&self, key: &str, value: &str, ttl: Ttl) {
+        BlockingCache::set(&self.cache, key.as_bytes(), value.as_bytes(), ttl).expect("no error");
+    }
+
+    fn get(&self, key: &str) -> Option<String> {
+        let value = BlockingCache::get(&self.cache, key.as_bytes()).expect("no error");
+        value.map(|value| String::from_utf8(value.to_vec()).expect("it is text"))
+    }
+
+    fn delete(&self, key: &str) -> bool {
+        BlockingCache::delete(&self.cache, key.as_bytes()).expect("no error")
+    }
+
+    /// What another process reads.
+    fn other(&self, key: &str) -> Option<String> {
+        let url = self.server.url_with("prefix=app");
+        let other = AnyCache::open(&ConfigBuilder::new(Some(&url)).build().expect("valid"));
+        let value =
+            BlockingCache::get(&other.expect("it opens"), key.as_bytes()).expect("no error");
+        value.map(|value| String::from_utf8(value.to_vec()).expect("it is text"))
+    }
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "{what} did not come in time");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn queued_writes_reach_the_server() {
+    for server in SERVERS {
+        let apart = Apart::on(server, &[]);
+        for key in ["changed", "gone", "touched"] {
+            apart.set(key, "before", Ttl::Never);
+        }
+        apart.part();
+        apart.set("changed", "after", Ttl::Never);
+        apart.set("new", "1", Ttl::After(Duration::from_secs(100)));
+        apart.set("short", "1", Ttl::After(Duration::from_millis(1)));
+        assert!(apart.delete("gone") && !apart.delete("gone"));
+        let minute = Ttl::After(Duration::from_secs(60));
+        assert!(BlockingCache::expire(&apart.cache, b"touched", minute).expect("no error"));
+        assert_eq!(apart.stats().queued_writes, 5);
+        // Read your writes, also while they wait.
+        assert_eq!(apart.get("changed").as_deref(), Some("after"));
+        assert_eq!(apart.get("gone"), None);
+        apart.rejoin();
+        assert_eq!(apart.other("changed").as_deref(), Some("after"));
+        assert_eq!((apart.other("gone"), apart.other("short")), (None, None));
+        let left = |key: &str| apart.server.call(&["PTTL", key]).as_i64().expect("milliseconds");
+        assert!((1..=100_000).contains(&left("app:new")), "its TTL ran from the call");
+        assert!((1..=60_000).contains(&left("app:touched")));
+        let stats = apart.stats();
+        assert_eq!((stats.replayed_writes, stats.dropped_writes), (5, 0));
+        assert_eq!(apart.get("gone"), None, "no resurrection");
+    }
+}
+
+#[test]
+fn another_processs_value_wins_over_a_queued_one() {
+    let apart = Apart::on("redis", &[]);
+    apart.set("k", "before", Ttl::Never);
+    apart.set("d", "before", Ttl::Never);
+    apart.part();
+    apart.set("k", "ours", Ttl::Never);
+    apart.set("n", "ours", Ttl::Never);
+    apart.delete("d");
+    for key in ["app:k", "app:n", "app:d"] {
+        apart.server.call(&["SET", key, "theirs"]);
+    }
+    apart.rejoin();
+    for key in ["k", "n", "d"] {
+        assert_eq!(apart.get(key).as_deref(), Some("theirs"), "{key}");
+    }
+    assert_eq!(apart.stats().dropped_writes, 3);
+}
+
+#[test]
+fn a_removal_of_what_was_never_seen_removes_it() {
+    let apart = Apart::on("redis", &[]);
+    apart.server.call(&["SET", "app:k", "theirs"]);
+    apart.part();
+    assert!(!apart.delete("k"));
+    apart.rejoin();
+    assert_eq!(apart.get("k"), None);
+    assert_eq!(apart.server.call(&["EXISTS", "app:k"]), json!(0));
+}
+
+#[test]
+fn a_value_that_is_compressed_or_encrypted_is_known_by_its_digest() {
+    let key = "a:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    for options in [&[("compress", "zstd")][..], &[("encryption_keys", key)]] {
+        let apart = Apart::on("redis", options);
+        let (before, after) = ("before ".repeat(1000), "after ".repeat(1000));
+        apart.set("k", &before, Ttl::Never);
+        apart.part();
+        apart.set("k", &after, Ttl::Never);
+        apart.rejoin();
+        assert_eq!(apart.get("k"), Some(after));
+        assert_eq!((apart.stats().replayed_writes, apart.stats().dropped_writes), (1, 0));
+    }
+}
+
+#[test]
+fn a_clear_is_replayed_before_what_came_after_it() {
+    let apart = Apart::on("redis", &[]);
+    apart.set("old", "v", Ttl::Never);
+    apart.part();
+    apart.set("queued", "v", Ttl::Never);
+    BlockingCache::clear(&apart.cache).expect("no error");
+    apart.set("new", "v", Ttl::Never);
+    apart.server.call(&["SET", "app2:k", "not ours"]);
+    assert_eq!((apart.get("old"), apart.get("queued")), (None, None));
+    apart.rejoin();
+    assert_eq!((apart.other("old"), apart.other("queued")), (None, None));
+    assert_eq!(apart.other("new").as_deref(), Some("v"));
+    assert_eq!(apart.server.call(&["GET", "app2:k"]), json!("not ours"));
+}
+
+#[test]
+fn a_full_server_has_its_writes_later() {
+    let apart = Apart::on("redis", &[("breaker_failures", "1000")]);
+    apart.set("k", "before", Ttl::Never);
+    apart.server.call(&["CONFIG", "SET", "maxmemory", "1"]);
+    apart.set("k", "after", Ttl::Never);
+    assert_eq!(apart.stats().queued_writes, 1);
+    assert_eq!(apart.get("k").as_deref(), Some("after"));
+    apart.server.call(&["CONFIG", "SET", "maxmemory", "0"]);
+    apart.joined();
+    assert_eq!(apart.other("k").as_deref(), Some("after"));
+}
+
+#[test]
+fn the_queue_is_bounded_and_says_so() {
+    let apart = Apart::on("redis", &[("replay_limit", "10")]);
+    apart.part();
+    for key in 0..25 {
+        apart.set(&format!("key:{key}"), "v", Ttl::Never);
+    }
+    let stats = apart.stats();
+    assert_eq!((stats.queued_writes, stats.dropped_writes), (10, 15));
+    apart.rejoin();
+    assert_eq!(apart.server.call(&["DBSIZE"]), json!(10));
+    assert_eq!(apart.other("key:24").as_deref(), Some("v"));
+}
+
+#[test]
+fn losing_and_finding_the_server_is_told_without_a_call() {
+    let apart = Apart::on("redis", &[]);
+    let (sender, heard) = mpsc::channel();
+    let events = Events::from(Event::Degraded).with(Event::Recovered).with(Event::Invalidated);
+    let listener = Box::new(move |event: Event, key: &[u8]| {
+        let _ = sender.send((event, key.to_vec()));
+    });
+    BlockingCache::subscribe(&apart.cache, events, listener).expect("it is heard");
+    apart.set("k", "v", Ttl::Never);
+    apart.server.call(&["SET", "app:k", "theirs"]);
+    assert_eq!(heard.recv_timeout(PATIENCE), Ok((Event::Invalidated, b"k".to_vec())));
+    apart.proxy.cut();
+    assert_eq!(heard.recv_timeout(PATIENCE), Ok((Event::Degraded, Vec::new())));
+    apart.proxy.mend();
+    assert_eq!(heard.recv_timeout(PATIENCE), Ok((Event::Recovered, Vec::new())));
+}
+
+#[test]
+fn a_closed_cache_still_delivers_what_waits() {
+    let apart = Apart::on("redis", &[]);
+    apart.part();
+    apart.set("k", "v", Ttl::Never);
+    let Apart { server, proxy, cache } = apart;
+    drop(cache);
+    proxy.mend();
+    until("the write", || server.call(&["EXISTS", "app:k"]) == json!(1));
+}
