@@ -10,7 +10,7 @@ use dashmap::SharedValue;
 use hashbrown::raw::RawTable;
 
 use super::policy::{Ghosts, Queue};
-use super::store::{KeyHash, Slot, Writing, spread};
+use super::store::{KeyHash, Slot, Writing, find, find_mut, spread};
 use crate::error::{Error, ErrorKind, Result};
 use crate::value::{NEVER, Value};
 
@@ -66,8 +66,7 @@ impl Writing<'_> {
     /// The entry of `key`, expired or not.
     #[inline]
     pub(super) fn find(&self, hash: KeyHash, key: &[u8]) -> Option<&Value> {
-        let slot = self.table.get(spread(hash.in_shard()), |slot| slot.0.has_key(key));
-        slot.map(|slot| &slot.0.0)
+        find(&self.table, hash.in_shard(), key)
     }
 
     /// Replaces the value of `key` in place if there is an entry that allows it, and `valid` agrees.
@@ -81,10 +80,9 @@ impl Writing<'_> {
         removed: &mut Removed,
     ) -> Result<Overwrite<V>> {
         let hash = hash.in_shard();
-        let Some((slot, _)) = self.table.get_mut(spread(hash), |slot| slot.0.has_key(key)) else {
+        let Some(entry) = find_mut(&mut self.table, hash, key) else {
             return Ok(Overwrite::Impossible(valid));
         };
-        let entry = &mut slot.0;
         if !entry.can_overwrite(new.value.len(), new.stamp.is_some()) {
             return Ok(Overwrite::Impossible(valid));
         }
@@ -113,13 +111,12 @@ impl Writing<'_> {
         removed: &mut Removed,
     ) -> Result<Option<Value>> {
         let (hash, at) = (new.hash(), new.expires_at());
-        let found = self.table.get_mut(spread(hash), |slot| slot.0.has_key(new.key()));
-        let old = if let Some((slot, _)) = found {
+        let old = if let Some(slot) = find_mut(&mut self.table, hash, new.key()) {
             self.side.wheel.register(hash, slot.expires_at(), at, now)?;
             super::eviction::succeed(&new, slot);
             self.side.bytes += new.footprint();
             self.side.bytes -= slot.footprint();
-            Some(mem::replace(&mut slot.0, new))
+            Some(mem::replace(slot, new))
         } else {
             self.table
                 .try_reserve(1, |slot| spread(slot.0.hash()))
@@ -165,7 +162,7 @@ impl Writing<'_> {
         removed: &mut Removed,
     ) -> Result<()> {
         let hash = hash.in_shard();
-        if let Some((slot, _)) = self.table.get(spread(hash), |slot| slot.0.has_key(key)) {
+        if let Some(slot) = find(&self.table, hash, key) {
             let old = slot.expires_at();
             let end = match slot.attributes() {
                 None => at,
