@@ -4,13 +4,15 @@
 //! Nothing is freed here: what leaves the table is handed out in [`Removed`], to be dropped after the
 //! lock.
 
-use std::mem;
+use std::iter::Chain;
+use std::{mem, option, vec};
 
 use dashmap::SharedValue;
 use hashbrown::raw::RawTable;
 
 use super::policy::{Ghosts, Queue};
-use super::store::{KeyHash, Slot, Writing, find, find_mut, spread};
+use super::store::{KeyHash, Slot, Table, Writing, find, find_mut, spread};
+use super::wheel::Wheel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::value::{NEVER, Value};
 
@@ -59,6 +61,15 @@ impl Removed {
 
     pub(super) fn is_empty(&self) -> bool {
         self.first.is_none()
+    }
+}
+
+impl IntoIterator for Removed {
+    type Item = Value;
+    type IntoIter = Chain<option::IntoIter<Value>, vec::IntoIter<Value>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.first.into_iter().chain(self.more)
     }
 }
 
@@ -187,7 +198,7 @@ impl Writing<'_> {
     }
 
     /// Takes everything out, to be dropped outside of the lock.
-    pub(super) fn take_all(&mut self, now: u64) -> impl Sized + use<> {
+    pub(super) fn take_all(&mut self, now: u64) -> (Table, Wheel) {
         self.side.bytes = 0;
         let renewed = self.side.wheel.renewed(now);
         let wheel = mem::replace(&mut self.side.wheel, renewed);
@@ -197,7 +208,7 @@ impl Writing<'_> {
     }
 
     /// Replaces table and queues by new ones, and forgets all registrations.
-    pub(super) fn give_up_structures(&mut self) -> impl Sized + use<> {
+    pub(super) fn give_up_structures(&mut self) -> Table {
         self.side.wheel.clear();
         if let Some(bound) = self.side.bound.as_deref_mut() {
             let capacity = bound.entries.min(bound.bytes / 256);

@@ -22,7 +22,7 @@ use crate::ops::{
     Remaining, SetOptions, Swap, Tier, Ttl,
 };
 use crate::stats::{CacheStats, Counter};
-use crate::value::{Extra, NEVER, Value};
+use crate::value::{Extra, NEVER, Value, drop_many};
 
 /// Values of at most this many bytes are copied out under the shard's lock, larger ones are pinned first.
 const SMALL: usize = 1024;
@@ -32,8 +32,8 @@ const SMALL: usize = 1024;
 /// ones are made ready outside of the lock.
 const IN_PLACE: usize = 4096;
 
-/// How many registrations are looked at before a lock is given back.
-pub(super) const SWEEP_PORTION: usize = 512;
+/// How many registrations are looked at before a lock is given back: some 50 µs.
+pub(super) const SWEEP_PORTION: usize = 128;
 
 impl LocalCache {
     #[inline]
@@ -220,6 +220,7 @@ impl LocalCache {
         let swept = store.write_shard(shard).sweep(now, present, most);
         self.note_removed(&inside, &swept.removed);
         drop(inside);
+        drop_many(swept.removed);
         swept.more
     }
 }
@@ -359,9 +360,9 @@ impl BlockingCache for LocalCache {
         self.0.voids.add_all();
         for shard in 0..self.shard_count() {
             let inside = fork::enter();
-            let content = self.0.store.write_shard(shard).take_all(self.0.clock.now());
+            let (table, _wheel) = self.0.store.write_shard(shard).take_all(self.0.clock.now());
             drop(inside);
-            drop(content);
+            drop_many(table.into_iter().map(|(slot, _)| slot.0));
         }
         Ok(())
     }

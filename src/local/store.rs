@@ -49,7 +49,7 @@ use super::eviction;
 use super::policy::{Ghosts, Queue};
 use super::wheel::Wheel;
 use crate::hash::{self, RandomState};
-use crate::value::{Value, prefetch};
+use crate::value::{Value, drop_many, prefetch};
 
 /// Most shards.
 pub(super) const SHARDS_MAX: usize = 1 << 16;
@@ -309,6 +309,15 @@ impl Store {
     }
 }
 
+impl Drop for Store {
+    fn drop(&mut self) {
+        for shard in self.map.shards_mut() {
+            let table = std::mem::replace(shard.get_mut(), RawTable::new());
+            drop_many(table.into_iter().map(|(slot, _)| slot.0));
+        }
+    }
+}
+
 impl Reading<'_> {
     /// The entry of `key`, expired or not.
     #[inline(always)]
@@ -377,6 +386,23 @@ fn prefetch_slot(table: &Table, hash: u32) {
     if mask != 0 {
         // SAFETY: the mask is one less than the number of buckets, which is a power of two.
         prefetch(unsafe { table.bucket(hash as usize & mask) }.as_ptr());
+    }
+}
+
+/// Asks for all that look-ups of these hashes will touch, so that they wait for memory together and not
+/// one after the other: for work on many entries under one lock.
+pub(super) fn prefetch_entries(table: &Table, hashes: &[u32]) {
+    let tags = table.data_end().as_ptr().cast::<u8>();
+    for hash in hashes {
+        prefetch(tags.wrapping_add(*hash as usize & (table.buckets() - 1)));
+        prefetch_slot(table, *hash);
+    }
+    for hash in hashes {
+        // The condition is never met, so every candidate is asked for.
+        table.get(spread(*hash), |slot| {
+            prefetch(slot.0.0.address());
+            false
+        });
     }
 }
 
