@@ -11,10 +11,10 @@ use dashmap::SharedValue;
 use hashbrown::raw::RawTable;
 
 use super::policy::{Ghosts, Queue};
-use super::store::{KeyHash, Slot, Table, Writing, find, find_mut, spread};
+use super::store::{KeyHash, Slot, Table, Writing, find, find_mut, full_at, spread, table_bytes};
 use super::wheel::Wheel;
 use crate::error::{Error, ErrorKind, Result};
-use crate::value::{NEVER, Value};
+use crate::value::{NEVER, Value, prefetch};
 
 /// What is to be stored in place, and when.
 pub(super) struct Change<'a> {
@@ -129,9 +129,9 @@ impl Writing<'_> {
             self.side.bytes -= slot.footprint();
             Some(mem::replace(slot, new))
         } else {
-            self.table
-                .try_reserve(1, |slot| spread(slot.0.hash()))
-                .map_err(|_| Error::new(ErrorKind::NoMemory, "no memory for the table"))?;
+            if self.table.len() == self.table.capacity() {
+                self.make_place(removed)?;
+            }
             self.side.wheel.register(hash, NEVER, at, now)?;
             self.admit(&new, removed);
             self.side.bytes += new.footprint();
@@ -144,6 +144,49 @@ impl Writing<'_> {
         }
         self.shrink(removed);
         Ok(old)
+    }
+
+    /// Sees to it that the table takes one more entry. It is full, be it of entries or of tombstones.
+    ///
+    /// A RawTable of its own accord doubles in both cases. With a bound on bytes that would drive entries
+    /// out: of small ones a sixth, for tombstones alone. So tombstones are cleared by moving the entries to
+    /// a table of the same size, once there are enough of them to pay for it; and where a larger table
+    /// does not fit in beside the entries, it is entries that give way.
+    #[cold]
+    #[inline(never)]
+    fn make_place(&mut self, removed: &mut Removed) -> Result<()> {
+        let (limit, most) = (self.limit(), full_at(self.table.buckets()));
+        while self.table.len() == self.table.capacity() {
+            let tombstones = most - self.table.len();
+            if tombstones > self.table.len() / 8 {
+                return self.renew_table(most);
+            }
+            // The larger table takes as much again as this one.
+            let larger = self.side.bytes + table_bytes(&self.table);
+            if limit == usize::MAX || !self.is_full_of(larger, limit) || !self.evict_any(removed) {
+                return self.renew_table(most + 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the entries to a new table, which has room for `capacity`.
+    fn renew_table(&mut self, capacity: usize) -> Result<()> {
+        let mut new = Table::new();
+        new.try_reserve(capacity, |_| 0)
+            .map_err(|_| Error::new(ErrorKind::NoMemory, "no memory for the table"))?;
+        let mut old = mem::replace(&mut *self.table, new).into_iter();
+        // Their hashes stand in the blocks: a few are asked for at once.
+        loop {
+            let few: [_; 16] = std::array::from_fn(|_| old.next());
+            for (slot, _) in few.iter().flatten() {
+                prefetch(slot.address());
+            }
+            for slot in few {
+                let Some(slot) = slot else { return Ok(()) };
+                self.table.insert(spread(slot.0.hash()), slot, |slot| spread(slot.0.hash()));
+            }
+        }
     }
 
     /// Takes the entry of `key` out, expired or not.

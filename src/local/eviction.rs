@@ -214,7 +214,7 @@ impl Writing<'_> {
             || limit != usize::MAX && self.is_full_of(self.side.bytes + weight, limit)
     }
 
-    fn is_full_of(&self, bytes: usize, limit: usize) -> bool {
+    pub(super) fn is_full_of(&self, bytes: usize, limit: usize) -> bool {
         bytes + self.side.structures(&self.table) > limit
     }
 

@@ -412,12 +412,25 @@ pub(super) fn entries(table: &Table) -> impl Iterator<Item = &Value> {
     unsafe { table.iter().map(|bucket| &bucket.as_ref().0.0) }
 }
 
+/// Bytes of a table's buckets and tags.
+#[inline]
+pub(super) fn table_bytes(table: &Table) -> usize {
+    // One bucket is what a table without an allocation says it has.
+    if table.buckets() > 1 { table.allocation_info().1.size() } else { 0 }
+}
+
+/// How many entries fill a table of so many buckets.
+pub(super) fn full_at(buckets: usize) -> usize {
+    if buckets < 8 { buckets - 1 } else { buckets / 8 * 7 }
+}
+
 impl Side {
     /// Bytes of what is beside the blocks.
     #[inline]
     pub(super) fn structures(&self, table: &Table) -> usize {
-        let own = if table.buckets() > 1 { table.allocation_info().1.size() } else { 0 };
-        own + self.wheel.footprint() + self.bound.as_deref().map_or(0, Bound::footprint)
+        table_bytes(table)
+            + self.wheel.footprint()
+            + self.bound.as_deref().map_or(0, Bound::footprint)
     }
 }
 
