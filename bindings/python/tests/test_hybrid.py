@@ -116,6 +116,17 @@ def test_opening_without_a_server(own_server, prefix):
         lc.open("hybrid+" + own_server.url, prefix=prefix, require_l2=True)
 
 
+def test_a_composed_hybrid_may_require_its_server(own_server, prefix):
+    with lc.LocalCache() as l1, lc.RedisCache(own_server.url, prefix=prefix, timeout=20) as l2:
+        lc.HybridCache(l1, l2, require_l2=True, l2_timeout=20).close()
+        own_server.kill()
+        with pytest.raises(lc.ConnectError):
+            lc.HybridCache(l1, l2, require_l2=True)
+        with lc.HybridCache(l1, l2) as cache:
+            cache.set("k", b"v")
+            assert cache.get("k") == b"v"
+
+
 def test_l1_alone_may_be_refused(own_server, prefix):
     url = f"hybrid+{own_server.url}?prefix={prefix}&l1_alone=miss&watchdog=100ms"
     with lc.open(url) as cache:
