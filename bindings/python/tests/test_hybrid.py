@@ -35,8 +35,8 @@ def test_misses_of_l1_are_filled_from_l2(own_server, hybrid, prefix):
         redis.set("k", b"v", ttl=60)
         assert hybrid.get("k") == b"v"
         assert 50 < hybrid.ttl("k") <= 60
-        # News of the write above may come during a read, which then fills nothing.
-        until(lambda: hybrid.get("k") == b"v" and hybrid.stats().backfills == 1)
+        # News of the write above may come during a read, which then fills nothing, or after it, and undo that.
+        until(lambda: hybrid.get("k") == b"v" and hybrid.stats().backfills >= 1)
         before = hybrid.stats()
         assert hybrid.get("k") == b"v"
         after = hybrid.stats()
