@@ -4,13 +4,15 @@
 //! Nothing is freed here: what leaves the table is handed out in [`Removed`], to be dropped after the
 //! lock.
 
-use std::mem;
+use std::iter::Chain;
+use std::{mem, option, vec};
 
 use dashmap::SharedValue;
 use hashbrown::raw::RawTable;
 
 use super::policy::{Ghosts, Queue};
-use super::store::{KeyHash, Slot, Writing, spread};
+use super::store::{KeyHash, Slot, Table, Writing, find, find_mut, spread};
+use super::wheel::Wheel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::value::{NEVER, Value};
 
@@ -62,12 +64,20 @@ impl Removed {
     }
 }
 
+impl IntoIterator for Removed {
+    type Item = Value;
+    type IntoIter = Chain<option::IntoIter<Value>, vec::IntoIter<Value>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.first.into_iter().chain(self.more)
+    }
+}
+
 impl Writing<'_> {
     /// The entry of `key`, expired or not.
     #[inline]
     pub(super) fn find(&self, hash: KeyHash, key: &[u8]) -> Option<&Value> {
-        let slot = self.table.get(spread(hash.in_shard()), |slot| slot.0.has_key(key));
-        slot.map(|slot| &slot.0.0)
+        find(&self.table, hash.in_shard(), key)
     }
 
     /// Replaces the value of `key` in place if there is an entry that allows it, and `valid` agrees.
@@ -81,10 +91,9 @@ impl Writing<'_> {
         removed: &mut Removed,
     ) -> Result<Overwrite<V>> {
         let hash = hash.in_shard();
-        let Some((slot, _)) = self.table.get_mut(spread(hash), |slot| slot.0.has_key(key)) else {
+        let Some(entry) = find_mut(&mut self.table, hash, key) else {
             return Ok(Overwrite::Impossible(valid));
         };
-        let entry = &mut slot.0;
         if !entry.can_overwrite(new.value.len(), new.stamp.is_some()) {
             return Ok(Overwrite::Impossible(valid));
         }
@@ -113,13 +122,12 @@ impl Writing<'_> {
         removed: &mut Removed,
     ) -> Result<Option<Value>> {
         let (hash, at) = (new.hash(), new.expires_at());
-        let found = self.table.get_mut(spread(hash), |slot| slot.0.has_key(new.key()));
-        let old = if let Some((slot, _)) = found {
+        let old = if let Some(slot) = find_mut(&mut self.table, hash, new.key()) {
             self.side.wheel.register(hash, slot.expires_at(), at, now)?;
             super::eviction::succeed(&new, slot);
             self.side.bytes += new.footprint();
             self.side.bytes -= slot.footprint();
-            Some(mem::replace(&mut slot.0, new))
+            Some(mem::replace(slot, new))
         } else {
             self.table
                 .try_reserve(1, |slot| spread(slot.0.hash()))
@@ -165,7 +173,7 @@ impl Writing<'_> {
         removed: &mut Removed,
     ) -> Result<()> {
         let hash = hash.in_shard();
-        if let Some((slot, _)) = self.table.get(spread(hash), |slot| slot.0.has_key(key)) {
+        if let Some(slot) = find(&self.table, hash, key) {
             let old = slot.expires_at();
             let end = match slot.attributes() {
                 None => at,
@@ -190,7 +198,7 @@ impl Writing<'_> {
     }
 
     /// Takes everything out, to be dropped outside of the lock.
-    pub(super) fn take_all(&mut self, now: u64) -> impl Sized + use<> {
+    pub(super) fn take_all(&mut self, now: u64) -> (Table, Wheel) {
         self.side.bytes = 0;
         let renewed = self.side.wheel.renewed(now);
         let wheel = mem::replace(&mut self.side.wheel, renewed);
@@ -200,7 +208,7 @@ impl Writing<'_> {
     }
 
     /// Replaces table and queues by new ones, and forgets all registrations.
-    pub(super) fn give_up_structures(&mut self) -> impl Sized + use<> {
+    pub(super) fn give_up_structures(&mut self) -> Table {
         self.side.wheel.clear();
         if let Some(bound) = self.side.bound.as_deref_mut() {
             let capacity = bound.entries.min(bound.bytes / 256);
