@@ -86,7 +86,7 @@ impl HybridCache {
         Self { core: Core::new(LocalCache::new(), None, options, None, VALUE_MAX) }
     }
 
-    /// As [`HybridCache::try_new`], with options.
+    /// As [`HybridCache::try_new`], with options. Asks no server, whatever `require_l2` says.
     pub fn with_options(
         l1: LocalCache,
         l2: Option<RedisCache>,

@@ -1,4 +1,4 @@
-/* What a kind of cache can't do: it says so at once, and nothing happens. */
+/* What a kind of cache can't do: it says so at once, with its kind and the operation, and nothing happens. */
 #include "check.h"
 
 static int destroyed;
@@ -28,6 +28,7 @@ static void warming(lc_cache cache) {
     lc_bytes key = {LCACHE_STR("k")};
     size_t n = 77;
     CHECK_STATUS(LCACHE_EUNSUPPORTED, lc_warm(cache, &key, 1, &n));
+    CHECK_MESSAGE("cache does not support `warm`");
     CHECK_STATUS(LCACHE_EUNSUPPORTED, lc_warm_prefix(cache, LCACHE_STR("k"), 10, &n));
     CHECK(n == 77);
 }
@@ -37,6 +38,7 @@ static void snapshots(lc_cache cache) {
     const char *path = joined(from_env("LC_TEST_DIR"), "/snapshot", "", "", "");
     size_t n = 77;
     CHECK_STATUS(LCACHE_EUNSUPPORTED, lc_save(cache, path, &n));
+    CHECK_MESSAGE("cache does not support `save`");
     CHECK_STATUS(LCACHE_EUNSUPPORTED, lc_load(cache, path, &n));
     FILE *file = fopen(path, "rb");
     CHECK(n == 77 && file == NULL);
@@ -84,7 +86,9 @@ int main(void) {
     warming(local);
     warming(redis);
     snapshots(redis);
+    CHECK_MESSAGE("a Redis cache");
     snapshots(hybrid);
+    CHECK_MESSAGE("a Hybrid cache");
     of_later_versions(redis);
     of_later_versions(hybrid);
     CHECK_OK(lc_close(local));

@@ -193,7 +193,7 @@ def test_of_a_closed_cache(local):
 
 
 def test_only_a_hybrid_is_warmed(local):
-    with pytest.raises(lc.UnsupportedError):
+    with pytest.raises(lc.UnsupportedError, match="a Local cache does not support `warm`"):
         local.warm(["k"])
     with pytest.raises(lc.UnsupportedError):
         local.warm_prefix("k", limit=5)

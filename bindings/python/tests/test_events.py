@@ -39,6 +39,38 @@ def test_no_other_event_is_heard(full):
     assert heard.empty()
 
 
+@pytest.mark.parametrize("kind", ["redis", "hybrid"])
+def test_a_listener_must_not_wait(full, one_server, prefix, kind):
+    scheme = {"redis": "", "hybrid": "hybrid+"}[kind]
+    heard = queue.SimpleQueue()
+    with lc.open(scheme + one_server.url, prefix=prefix) as cache:
+        calls = [
+            lambda: cache.get("k"),
+            lambda: cache.set("k", b"v"),
+            lambda: cache.delete_many(["k"]),
+            cache.count,
+            cache.ping,
+            lambda: lc.open(one_server.url),
+        ]
+
+        def listener(event, key):
+            for call in calls:
+                try:
+                    heard.put(call())
+                except lc.CacheError as error:
+                    heard.put(type(error))
+            # What never waits is allowed.
+            heard.put(full.get("stays"))
+
+        full.set("stays", b"v")
+        full.subscribe(listener)
+        full.set("k", b"v", ttl=0.01)
+        assert [heard.get(timeout=30) for _ in calls] == [lc.ReentrantError] * len(calls)
+        assert heard.get(timeout=30) == b"v"
+        # Threads of the program may wait as before.
+        cache.ping()
+
+
 def test_an_exception_of_a_listener_goes_to_the_hook(full, monkeypatch):
     heard = queue.SimpleQueue()
     monkeypatch.setattr("sys.unraisablehook", lambda report: heard.put((report.exc_type, report.object)))

@@ -1,3 +1,5 @@
+//! One holder at a time, in turn, with growing fences; waits and leases that end; forks.
+
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
