@@ -11,6 +11,7 @@ use crate::ops::{BlockingCache, ByteCache, Kind, Remaining, Ttl};
 
 mod bounds;
 mod expiry;
+mod linearizable;
 mod loading;
 mod model;
 mod more;
