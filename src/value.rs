@@ -26,6 +26,7 @@
 //! - The stamp, `policy`, `expires` and `place` are atomics and belong to the cache that holds the entry.
 //!   `expires` and `place` share a word, which is changed under the table's write lock only.
 
+#[path = "value/attributes.rs"]
 mod attributes;
 
 use std::alloc::{self, Layout};
@@ -33,15 +34,12 @@ use std::fmt;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::ops::Deref;
 use std::ptr::NonNull;
-use std::sync::atomic::{
-    AtomicU8, AtomicU32, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-    fence,
-};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 pub(crate) use self::attributes::{Attributes, Tag, TagMark};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KEY_MAX;
+use crate::sync::{AtomicU8, AtomicU32, AtomicU64, fence};
 
 /// The header of a block; what `lc_value *` points to. Opaque outside of this file.
 #[repr(C, align(8))]
@@ -558,4 +556,5 @@ impl fmt::Debug for Value {
 const _: () = assert!(mem::size_of::<Option<Value>>() == mem::size_of::<usize>());
 
 #[cfg(test)]
+#[path = "value/tests.rs"]
 mod tests;
