@@ -377,12 +377,12 @@ fn pins_beside_overwriting() {
 
 #[test]
 fn pins_change_if_a_pinned_block_is_overwritten() {
-    fails_with(Fault::EveryBlockIsUnshared, overwrite_beside_readers);
+    fails_with(Fault::EveryBlockIsUnshared, "a pinned value changed", overwrite_beside_readers);
 }
 
 #[test]
 fn values_are_torn_if_readers_take_no_lock() {
-    fails_with(Fault::ReadersTakeNoLock, overwrite_beside_readers);
+    fails_with(Fault::ReadersTakeNoLock, "a torn or foreign value", overwrite_beside_readers);
 }
 
 /// An entry whose life is prolonged or that is stored anew while the sweeper finds that it is over.
@@ -413,7 +413,7 @@ fn renewing_beside_a_sweep() {
 
 #[test]
 fn entries_are_lost_if_a_sweep_does_not_look_again() {
-    fails_with(Fault::SweepsWithoutALook, renew_beside_a_sweep);
+    fails_with(Fault::SweepsWithoutALook, "an entry was lost", renew_beside_a_sweep);
 }
 
 /// One writes two keys of a shard in turn; whoever looks at the shard sees both as they were at one moment,
@@ -438,7 +438,10 @@ fn look_beside_writes() {
                 version_of(key, entry)
             };
             let seen = (version(0), version(1));
-            assert!([(1, 1), (4, 1), (4, 4), (7, 4), (7, 7)].contains(&seen), "{seen:?}");
+            assert!(
+                [(1, 1), (4, 1), (4, 4), (7, 4), (7, 7)].contains(&seen),
+                "not at one moment: {seen:?}"
+            );
         }),
     ]);
     cache.store.validate();
@@ -451,7 +454,7 @@ fn saving_beside_writes() {
 
 #[test]
 fn saving_is_not_one_moment_if_the_lock_is_given_back() {
-    fails_with(Fault::LooksInPortions, look_beside_writes);
+    fails_with(Fault::LooksInPortions, "at one moment", look_beside_writes);
 }
 
 /// Entries that are larger than a shard's share borrow from the other shards, two at a time.

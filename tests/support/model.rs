@@ -33,8 +33,8 @@ pub enum Fault {
     LooksInPortions,
     /// Who is to be woken is not.
     NobodyIsWoken,
-    /// A lease that ran out is taken for one that has not.
-    LeasesNeverEnd,
+    /// Whoever looks at the clock now and then sees a time that has not come.
+    ClocksRunAhead,
 }
 
 thread_local! {
@@ -63,8 +63,8 @@ pub fn check(case: fn()) {
     RUNNING.set(false);
 }
 
-/// Sees to it that `case` fails with `fault`: the test of the model.
-pub fn fails_with(fault: Fault, case: fn()) {
+/// Sees to it that `case` fails with `fault`, and says `why`: the test of the model.
+pub fn fails_with(fault: Fault, why: &str, case: fn()) {
     RUNNING.set(true);
     FAULT.set(Some(fault));
     let run = || {
@@ -74,7 +74,10 @@ pub fn fails_with(fault: Fault, case: fn()) {
     let ended: Result<(), Box<dyn Any + Send>> = catch_unwind(AssertUnwindSafe(run));
     FAULT.set(None);
     RUNNING.set(false);
-    assert!(ended.is_err(), "the model does not notice {fault:?}");
+    let told = ended.expect_err("the model does not notice its fault");
+    let text = told.downcast_ref::<String>().map(String::as_str);
+    let text = text.or(told.downcast_ref::<&str>().copied()).unwrap_or_default();
+    assert!(text.contains(why), "{fault:?}: {text}");
 }
 
 /// Runs `threads` at once and to their end.
