@@ -26,8 +26,11 @@
 //! - The stamp, `policy`, `expires` and `place` are atomics and belong to the cache that holds the entry.
 //!   `expires` and `place` share a word, which is changed under the table's write lock only.
 
+#[path = "value/attributes.rs"]
 mod attributes;
+#[path = "value/freeing.rs"]
 mod freeing;
+#[path = "value/prefetch.rs"]
 mod prefetch;
 
 use std::alloc::{self, Layout};
@@ -35,17 +38,14 @@ use std::fmt;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::ops::Deref;
 use std::ptr::NonNull;
-use std::sync::atomic::{
-    AtomicU8, AtomicU32, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-    fence,
-};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 pub(crate) use self::attributes::{Attributes, Tag, TagMark};
 pub(crate) use self::freeing::drop_many;
 pub(crate) use self::prefetch::prefetch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KEY_MAX;
+use crate::sync::{AtomicU8, AtomicU32, AtomicU64, fence};
 
 /// The header of a block; what `lc_value *` points to. Opaque outside of this file.
 #[repr(C, align(8))]
@@ -595,4 +595,5 @@ impl fmt::Debug for Value {
 const _: () = assert!(mem::size_of::<Option<Value>>() == mem::size_of::<usize>());
 
 #[cfg(test)]
+#[path = "value/tests.rs"]
 mod tests;

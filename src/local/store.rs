@@ -39,16 +39,15 @@
 use std::cell::UnsafeCell;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::ops::Deref;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicUsize};
 
-use dashmap::{DashMap, RwLockReadGuard, RwLockWriteGuard, SharedValue};
+use dashmap::SharedValue;
 use hashbrown::raw::RawTable;
 
 use super::eviction;
 use super::policy::{Ghosts, Queue};
 use super::wheel::Wheel;
 use crate::hash::{self, RandomState};
+use crate::sync::{AtomicU32, AtomicUsize, DashMap, Mutex, RwLockReadGuard, RwLockWriteGuard};
 use crate::value::{Value, drop_many, prefetch};
 
 /// Most shards.

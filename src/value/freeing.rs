@@ -11,9 +11,9 @@ use std::alloc::{self, Layout};
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{Acquire, Release};
-use std::sync::atomic::fence;
 
 use super::Value;
+use crate::sync::fence;
 
 /// Entries between two occasions to join what was freed.
 const PORTION: usize = 128;
