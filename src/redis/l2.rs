@@ -160,7 +160,7 @@ impl RedisCache {
 
     /// Removes all keys of this cache; each round trip is bounded by `per_trip`.
     pub(crate) async fn unlink_all_async(&self, per_trip: Duration) -> Result<u64> {
-        self.noted(self.shared.clear(per_trip).await)
+        self.noted(self.shared.clear(b"", per_trip).await)
     }
 
     /// How many keys this cache has; each round trip is bounded by `per_trip`.
