@@ -194,4 +194,4 @@ clean: ## Remove what was built; .venv/ and .deps/ stay
 
 help: ## This list
 	@echo "make TARGET; the targets are:"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 22

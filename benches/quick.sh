@@ -24,15 +24,28 @@ compile() { # SOURCE, more libraries
     "$cc" -O2 -Wall -Wextra -Iinclude "benches/$1.c" -o "$out/$1" -L"$out" -llighter_cache "${@:2}" -Wl,-rpath,'$ORIGIN'
 }
 
+# Sets `hiredis` to what a program needs to be built with it: the system's, else the distribution's in the tree.
+find_hiredis() {
+    hiredis=(-lhiredis)
+    if echo '#include <hiredis/hiredis.h>' | "$cc" -E - >/dev/null 2>&1; then return; fi
+    local folder=${LC_DEPS_DIR:-.deps}/hiredis
+    if [ ! -e "$folder/usr" ]; then
+        echo "unpacking libhiredis-dev of the distribution in $folder (nothing is installed)" >&2
+        mkdir -p "$folder"
+        (cd "$folder" && apt-get download -qq libhiredis-dev && dpkg-deb -x libhiredis-dev_*.deb . && rm -- *.deb) || return
+    fi
+    hiredis=(-I"$folder/usr/include" "$(find "$folder" -name libhiredis.a)")
+}
+
 step 2/4 "Local: 12 rows against a bare DashMap"
 "$python" benches/run.py --quick || missed=1
 echo
 
 step 3/4 "Redis: one caller against hiredis"
-if ! echo '#include <hiredis/hiredis.h>' | "$cc" -E - >/dev/null 2>&1; then
-    echo "skipped: hiredis is not installed (on Debian: apt-get install libhiredis-dev)"
+if ! find_hiredis; then
+    echo "skipped: hiredis is not here and can't be had by apt-get (install its development files)"
 else
-    compile redis -lhiredis
+    compile redis "${hiredis[@]}"
     # The server inherits the processor.
     cpu=$(taskset -cp $$ | sed 's/.*: //; s/[-,].*//')
     taskset -c "$cpu" "$python" tests/servers.py exec single "$out/redis" || missed=1

@@ -35,6 +35,11 @@ class Progress:
         else:
             line(f"{self._what}: {done:,} of {self._total:,}, {now - self._began:.1f} s")
 
+    def end(self):
+        """Leaves the bar where it is, where not all was done."""
+        if _TERMINAL:
+            print(flush=True)
+
     def _draw(self, done, now):
         tail = f" {done:,} of {self._total:,}, {now - self._began:.1f} s"
         width = max(10, min(40, shutil.get_terminal_size().columns - len(self._what) - len(tail) - 6))

@@ -50,6 +50,9 @@ static void tour(const char *title, lc_cache cache) {
         exit(1);
     must(lc_expire(cache, key, key_len, LCACHE_TTL_NONE));
 
+    must(lc_key_user_permissions("1", key, sizeof key, &key_len)); /* "user:1:permissions" */
+    must(lc_set(cache, key, key_len, LCACHE_STR("read,write"), 5 * MINUTE));
+
     /* A miss is an outcome, no error. */
     must(lc_set(cache, LCACHE_STR("motd:today"), LCACHE_STR("be kind"), LCACHE_TTL_NONE));
     must(lc_exists(cache, LCACHE_STR("motd:today")));
@@ -143,6 +146,9 @@ int main(int argc, char **argv) {
         tour("Hybrid", hybrid);
         must(lc_close(hybrid));
         must(lc_close(redis));
+        must(lc_open_hybrid(local, 0, NULL, &hybrid));
+        tour("L1 only", hybrid);
+        must(lc_close(hybrid));
     } else {
         printf("set REDIS_URL to see Redis and Hybrid as well\n");
     }

@@ -34,6 +34,8 @@ static void tour(const char* title, Cache& cache) {
     expect(cache.ttl("user:1")->duration() <= 5min);
     cache.expire("user:1", lighter_cache::ttl::none);
 
+    cache.set(CacheKey::user_permissions(1), "read,write", 5min);
+
     // A miss is an outcome, no error.
     cache.set(CacheKey::custom("motd", "today"), "be kind", lighter_cache::ttl::none);
     expect(cache.exists("motd:today"));

@@ -383,9 +383,10 @@ const char *lc_last_error(void);
 ///
 /// Returns: LCACHE_OK; LCACHE_EINVAL (out is NULL); LCACHE_ECONFIG (the message names what is wrong and
 /// the nearest valid option); LCACHE_EUNSUPPORTED (an option whose feature comes with a later version);
-/// LCACHE_ENOMEM; LCACHE_EPANIC; where a server is needed also LCACHE_ECONNECT, LCACHE_ETIMEOUT,
-/// LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT. A Hybrid opens without its server,
-/// unless require_l2=true.
+/// LCACHE_ENOMEM; LCACHE_EPANIC; where a server is needed also LCACHE_ECONNECT (also where it answers
+/// but refuses the connection: the message has its answer), LCACHE_ETIMEOUT, LCACHE_EAUTH,
+/// LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT. A Hybrid opens without its server, unless
+/// require_l2=true.
 /// Threads: any.
 /// Blocks: Local never; Redis and Hybrid up to connect_timeout and timeout.
 /// Ownership: the caller closes *out once, with lc_close.
@@ -415,9 +416,10 @@ lc_status lc_check(const char *url, char *message, size_t cap);
 ///
 /// Returns: LCACHE_OK; LCACHE_EINVAL (out is NULL); LCACHE_EHANDLE; LCACHE_ECONFIG (an option, or a cache
 /// of the wrong kind); LCACHE_EUNSUPPORTED; LCACHE_ENOMEM; LCACHE_EPANIC; with an l2 also LCACHE_ECONNECT,
-/// LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT.
+/// LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT. Without its server it
+/// goes on with l1, unless require_l2=true.
 /// Threads: any.
-/// Blocks: up to l2_timeout where there is an l2.
+/// Blocks: up to l2_timeout where there is an l2, and as long again with require_l2=true.
 /// Ownership: the Hybrid takes references of its own: l1 and l2 stay the caller's, who may close them
 /// at any time. The caller closes *out once, with lc_close.
 lc_status lc_open_hybrid(lc_cache l1, lc_cache l2_or_0, const char *options, lc_cache *out);
@@ -541,13 +543,13 @@ uint32_t lc_version_number(void);
 /// Reads a value without copying it: pins it and shows where it is.
 ///
 /// cache: an open handle.
-/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes.
+/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes but a beginning "__lc:".
 /// value: receives the pinned value; NULL is written on every outcome but LCACHE_OK.
 /// data, len: receive the value's bytes and their number; each may be NULL. Valid until lc_value_free.
 ///
 /// Returns: LCACHE_OK; LCACHE_MISS; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG (the key, or a stored
-/// value over max_value_bytes); LCACHE_ENOMEM; LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER,
-/// LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis alone LCACHE_ECONNECT, LCACHE_ETIMEOUT,
+/// value over max_value_bytes); LCACHE_ENOMEM; LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH,
+/// LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis alone LCACHE_ECONNECT, LCACHE_ETIMEOUT,
 /// LCACHE_ECORRUPT. A Hybrid whose server is away answers from L1, else LCACHE_MISS.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid on a miss of L1 up to l2_timeout.
@@ -557,7 +559,7 @@ lc_status lc_get(lc_cache cache, const void *key, size_t key_len, struct lc_valu
 /// Reads a value into a buffer of the caller.
 ///
 /// cache: an open handle.
-/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes.
+/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes but a beginning "__lc:".
 /// buf, cap: the buffer and its size in bytes; NULL and 0 ask for the length alone.
 /// len: receives the value's length; on LCACHE_ERANGE the size needed.
 ///
@@ -591,7 +593,7 @@ lc_status lc_set(lc_cache cache, const void *key, size_t key_len, const void *va
 /// Removes a key.
 ///
 /// cache: an open handle.
-/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes.
+/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes but a beginning "__lc:".
 ///
 /// Returns: LCACHE_OK; LCACHE_MISS (there was none); LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG;
 /// LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED,
@@ -604,7 +606,7 @@ lc_status lc_delete(lc_cache cache, const void *key, size_t key_len);
 /// Whether a key is there. Counts as neither hit nor miss and refreshes nothing.
 ///
 /// cache: an open handle.
-/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes.
+/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes but a beginning "__lc:".
 ///
 /// Returns: LCACHE_OK; LCACHE_MISS; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_EPANIC; on
 /// Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis
@@ -717,7 +719,7 @@ lc_status lc_delete_many(lc_cache cache, const struct lc_bytes *keys, size_t n, 
 /// How long a key has still to live. Counts as neither hit nor miss.
 ///
 /// cache: an open handle.
-/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes.
+/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes but a beginning "__lc:".
 /// ttl_ms: receives the time in milliseconds, at least 1; LCACHE_TTL_NONE where it never expires.
 ///
 /// Returns: LCACHE_OK; LCACHE_MISS; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_EPANIC; on
@@ -732,7 +734,7 @@ lc_status lc_ttl(lc_cache cache, const void *key, size_t key_len, uint64_t *ttl_
 /// Gives a key a new time to live and keeps its value.
 ///
 /// cache: an open handle.
-/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes.
+/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes but a beginning "__lc:".
 /// ttl_ms: as for lc_set; 0 removes the key.
 ///
 /// Returns: LCACHE_OK; LCACHE_MISS (there is none); LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG;
@@ -848,9 +850,9 @@ lc_status lc_key_user_roles(const char *id, char *buf, size_t cap, size_t *len);
 /// length alone.
 /// len: receives the key's length without the NUL, also on LCACHE_ERANGE (cap has to be larger than it).
 ///
-/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL (also for the namespace "__lc", which is
-/// the library's own); LCACHE_ETOOBIG (the key
-/// would be longer than LCACHE_KEY_MAX); LCACHE_EPANIC.
+/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL (also for the namespace
+/// "__lc", which is the library's own); LCACHE_ETOOBIG (the key would be longer than LCACHE_KEY_MAX);
+/// LCACHE_EPANIC.
 /// Threads: any.
 /// Blocks: never.
 /// Ownership: buf stays the caller's.
@@ -928,7 +930,7 @@ lc_status lc_incr(lc_cache cache, const void *key, size_t key_len, int64_t delta
 /// is past its proven freshness.
 ///
 /// cache: an open handle.
-/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes.
+/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes but a beginning "__lc:".
 /// options, options_size: what LCACHE_GET_OPTIONS_INIT began, and sizeof(lc_get_options); fields beyond a
 /// smaller size count as 0. NULL takes the defaults.
 /// result, result_size: the structure and sizeof(lc_get_result). A smaller size gets the first fields only
@@ -1223,8 +1225,7 @@ lc_status lc_count(lc_cache cache, uint64_t *out);
 /// cache: an open handle.
 /// out: receives the text, not NUL-terminated; NULL is written on every outcome but LCACHE_OK.
 ///
-/// Returns: LCACHE_OK; LCACHE_EINVAL (out is NULL); LCACHE_EHANDLE; LCACHE_EUNSUPPORTED (this kind of cache
-/// can't do it); LCACHE_ENOMEM; LCACHE_EPANIC.
+/// Returns: LCACHE_OK; LCACHE_EINVAL (out is NULL); LCACHE_EHANDLE; LCACHE_ENOMEM; LCACHE_EPANIC.
 /// Threads: any.
 /// Blocks: never.
 /// Ownership: the caller frees *out with lc_value_free; it outlives the cache.

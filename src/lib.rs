@@ -45,6 +45,7 @@
 //! - `metrics` – counters and durations in the text format of Prometheus
 //! - `snapshot` – the file that a Local cache is saved to and loaded from
 //! - `key`, `error`, `stats`, `log`, `clock` – what their names say
+//! - `sync` – the locks and atomics of `local` and `value`, which a model replaces
 //! - [`runtime`] – the tokio runtime that the library owns, started by the first call that needs it
 //! - `fork` – the gate that makes `fork()` safe whatever other threads are doing
 //!
@@ -68,6 +69,10 @@
     allow(dead_code, reason = "some of it serves the C functions alone")
 )]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
+
+// The bodies of fuzz targets, which tests compile too, know the library by its name.
+#[cfg(test)]
+extern crate self as lighter_cache;
 
 mod cache;
 mod clock;
@@ -95,6 +100,7 @@ pub mod runtime;
 pub mod seal;
 mod snapshot;
 mod stats;
+mod sync;
 mod value;
 
 pub use crate::cache::{AnyCache, Cache};

@@ -88,3 +88,12 @@ pub enum Kind {
     /// Local (L1) over Redis (L2).
     Hybrid,
 }
+
+impl Kind {
+    /// What a cache of this kind answers to an operation that it does not have.
+    #[cold]
+    fn unsupported(self, operation: &str) -> Error {
+        let message = format!("a {self:?} cache does not support `{operation}`");
+        Error::new(ErrorKind::Unsupported, message)
+    }
+}

@@ -1,57 +1,18 @@
-//! The bodies of the fuzz targets in `fuzz/`, on seeded random input: the golden vectors with a few
-//! bytes changed, and bytes of no origin at all. A failure names its seed.
-
-use std::panic::{AssertUnwindSafe, catch_unwind};
+//! The bodies of the fuzz targets in `fuzz/`, on seeded random input. Not that of `operations`: it needs a
+//! clock, so `src/local/tests/fuzzed.rs` runs it.
 
 #[path = "../fuzz/bodies/envelope.rs"]
 mod envelope;
+#[path = "support/fuzzer.rs"]
+mod fuzzer;
+#[path = "../fuzz/bodies/snapshot.rs"]
+mod snapshot;
 #[path = "support/vectors.rs"]
 mod vectors;
 
-/// xorshift64*, which a seed repeats.
-struct Random(u64);
-
-impl Random {
-    fn of(seed: u64) -> Self {
-        Self((seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.next() as u8).collect()
-    }
-
-    /// A few changes: a byte replaced, the end cut, bytes repeated or put in.
-    fn change(&mut self, input: &mut Vec<u8>) {
-        for _ in 0..self.below(4) {
-            let at = self.below(input.len());
-            match self.below(4) {
-                _ if input.is_empty() => return,
-                0 => input[at] = self.next() as u8,
-                1 => input[at] ^= 1 << self.below(8),
-                2 => input.truncate(at + 1),
-                _ => {
-                    let len = self.below(20);
-                    let more = self.bytes(len);
-                    input.splice(at..at, more);
-                }
-            }
-        }
-    }
-}
-
-/// The vectors as inputs.
-fn corpus() -> Vec<Vec<u8>> {
+/// The golden vectors as inputs.
+#[test]
+fn stored_values() {
     let mut inputs = Vec::new();
     for case in vectors::read("packed").into_iter().chain(vectors::read("refused")) {
         let encrypted = if case.keys.is_some() { envelope::ENCRYPTED } else { 0 };
@@ -64,30 +25,47 @@ fn corpus() -> Vec<Vec<u8>> {
             inputs.push([&[envelope::COMPRESSED | lz4], &len[..], &packed].concat());
         }
     }
-    inputs
+    fuzzer::run("envelope", 15_000, 200, &inputs, envelope::run);
+}
+
+/// An entry as a file has it.
+fn entry(flags: u8, key: &[u8], value: &[u8], times: &[u64], tags: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = vec![flags];
+    bytes.extend_from_slice(&(key.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(&(value.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(&(tags.len() as u16).to_le_bytes());
+    times.iter().for_each(|time| bytes.extend_from_slice(&time.to_le_bytes()));
+    for tag in tags {
+        bytes.extend_from_slice(&(tag.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(tag);
+    }
+    [&bytes, key, value].concat()
 }
 
 #[test]
-fn seeded_input() {
-    let corpus = corpus();
-    if let Some(folder) = std::env::var_os("LC_WRITE_CORPUS") {
-        std::fs::create_dir_all(&folder).unwrap();
-        for (number, input) in corpus.iter().enumerate() {
-            let file = std::path::Path::new(&folder).join(format!("vector-{number:03}"));
-            std::fs::write(file, input).unwrap();
-        }
+fn snapshots() {
+    let entries = [
+        entry(0, b"key", b"value", &[], &[]),
+        entry(3, b"expires", b"soon", &[60_000, 5], &[]),
+        entry(0, b"tagged", b"", &[], &[b"catalogue", b"\xff\0"]),
+        entry(5, b"negative", b"", &[60_000], &[]),
+    ];
+    let all = entries.concat();
+    let contents = b"\x20\x08key 1234\x33\x0etagged, a while";
+    let mut inputs = vec![
+        [&[snapshot::ENTRIES, 4, 0], &all[..]].concat(),
+        [&[snapshot::ENTRIES, 4, 7], &all[..]].concat(),
+    ];
+    inputs.extend(entries.map(|entry| [&[snapshot::ENTRIES, 1, 0], &entry[..]].concat()));
+    for how in [snapshot::SAVED, snapshot::SAVED | snapshot::ENCRYPTED] {
+        inputs.push([&[how], &contents[..]].concat());
+        let how = how & snapshot::ENCRYPTED | snapshot::DAMAGED;
+        inputs.push([&[how, 50, 0, 0, 1], &contents[..]].concat());
     }
-    for seed in 0..15_000 {
-        let mut random = Random::of(seed);
-        let mut input = match seed % 4 {
-            0 => {
-                let len = random.below(200);
-                random.bytes(len)
-            }
-            _ => corpus[random.below(corpus.len())].clone(),
-        };
-        random.change(&mut input);
-        let run = catch_unwind(AssertUnwindSafe(|| envelope::run(&input)));
-        assert!(run.is_ok(), "seed {seed}: {input:02x?}");
-    }
+    // No file at all, and what every file begins with.
+    let begin = b"\x89LCS\r\n\x1a\n\x01\0\0\0\0\0\0\0";
+    inputs.push([&[snapshot::AS_IT_IS], &begin[..]].concat());
+    let folder = snapshot::folder();
+    fuzzer::run("snapshot", 6_000, 300, &inputs, |input| snapshot::run(input, folder));
+    std::fs::remove_dir_all(folder).unwrap();
 }

@@ -7,7 +7,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use lighter_cache::config::ConfigBuilder;
-use lighter_cache::{AnyCache, BlockingCache, CacheStats, Event, Events, Ttl};
+use lighter_cache::{
+    AnyCache, BlockingCache, CacheStats, ErrorKind, Event, Events, GetOptions, Swap, Tier, Ttl,
+};
 use serde_json::json;
 use support::proxy::Proxy;
 use support::{SERVERS, Server};
@@ -239,4 +241,89 @@ fn a_closed_cache_still_delivers_what_waits() {
     drop(cache);
     proxy.mend();
     until("the write", || server.call(&["EXISTS", "app:k"]) == json!(1));
+}
+
+/// The table "Hybrid while L2 is away": what only the server can decide fails at once.
+#[test]
+fn what_only_the_server_decides_fails_at_once_and_leaves_l1() {
+    let apart = Apart::on("redis", &[]);
+    apart.set("k", "1", Ttl::Never);
+    apart.part();
+    let cache = &apart.cache;
+    let minute = Duration::from_secs(60);
+    let refusals = [
+        BlockingCache::add(cache, b"n", b"v", Ttl::Never).map(drop),
+        BlockingCache::replace(cache, b"k", b"v", Ttl::Never).map(drop),
+        BlockingCache::compare_and_set(cache, b"k", b"1", b"v", Ttl::Never).map(drop),
+        BlockingCache::incr(cache, b"k", 1, Ttl::Never).map(drop),
+        BlockingCache::lock(cache, b"l", minute, minute).map(drop),
+        BlockingCache::for_each_key(cache, b"", &mut |_| panic!("there is none")),
+        BlockingCache::delete_prefix(cache, b"").map(drop),
+        BlockingCache::warm(cache, &[b"k"]).map(drop),
+        BlockingCache::warm_prefix(cache, b"", 10).map(drop),
+        BlockingCache::count(cache).map(drop),
+    ];
+    for (place, refusal) in refusals.into_iter().enumerate() {
+        assert_eq!(refusal.unwrap_err().kind(), ErrorKind::Connect, "{place}");
+    }
+    assert_eq!(apart.get("k").as_deref(), Some("1"));
+    assert_eq!(apart.stats().queued_writes, 0);
+}
+
+#[test]
+fn what_the_server_decides_is_seen_at_once() {
+    for server in SERVERS {
+        let apart = Apart::on(server, &[]);
+        let cache = &apart.cache;
+        for round in 0..20 {
+            apart.set("n", "1", Ttl::Never);
+            assert!(!BlockingCache::add(cache, b"n", b"x", Ttl::Never).expect("no error"));
+            assert_eq!(BlockingCache::incr(cache, b"n", 4, Ttl::Never), Ok(5));
+            assert_eq!(apart.get("n").as_deref(), Some("5"), "{round}");
+            let swap = |expected: &[u8], value: &[u8]| {
+                BlockingCache::compare_and_set(cache, b"n", expected, value, Ttl::Never)
+            };
+            assert_eq!(
+                (swap(b"4", b"six"), swap(b"5", b"six")),
+                (Ok(Swap::Conflict), Ok(Swap::Done))
+            );
+            assert_eq!(apart.get("n").as_deref(), Some("six"));
+            assert!(BlockingCache::replace(cache, b"n", b"seven", Ttl::Never).expect("no error"));
+            assert_eq!(apart.get("n").as_deref(), Some("seven"));
+            assert_eq!(BlockingCache::delete_prefix(cache, b"n"), Ok(1));
+            assert_eq!(apart.get("n"), None);
+            assert!(BlockingCache::add(cache, b"n", b"new", Ttl::Never).expect("no error"));
+            assert_eq!(
+                (apart.get("n"), apart.other("n")),
+                (Some("new".into()), Some("new".into()))
+            );
+            assert!(apart.delete("n"));
+        }
+        let minute = Duration::from_secs(60);
+        let lock = BlockingCache::lock(cache, b"l", minute, Duration::ZERO).expect("no error");
+        let again = BlockingCache::lock(cache, b"l", minute, Duration::ZERO).expect("no error");
+        assert!(lock.is_some() && again.is_none());
+    }
+}
+
+#[test]
+fn warming_reads_l2_into_l1_and_counts_as_no_read() {
+    let apart = Apart::on("redis", &[]);
+    for key in 0..1000 {
+        apart.server.call(&["SET", &format!("app:key:{key}"), "v"]);
+    }
+    let before = apart.stats();
+    assert_eq!(BlockingCache::warm(&apart.cache, &[b"key:1", b"absent"]), Ok(1));
+    assert_eq!(BlockingCache::warm_prefix(&apart.cache, b"key:", 10), Ok(10));
+    assert_eq!(BlockingCache::warm_prefix(&apart.cache, b"key:", 5000), Ok(1000));
+    let stats = apart.stats();
+    assert_eq!((stats.hits, stats.misses, stats.size), (before.hits, before.misses, 1000));
+    let found = BlockingCache::get_ex(&apart.cache, b"key:7", GetOptions::default());
+    let found = found.expect("no error").expect("it is there");
+    assert_eq!((found.tier, found.stale), (Tier::L1, false));
+    apart.part();
+    until("staleness", || {
+        let found = BlockingCache::get_ex(&apart.cache, b"key:7", GetOptions::default());
+        found.expect("no error").expect("it is there").stale
+    });
 }

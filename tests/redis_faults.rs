@@ -151,15 +151,45 @@ fn refusals_are_told_apart() {
     refused(cache.get(b"list").unwrap_err(), "WRONGTYPE");
     assert!(cache.get_many(&[b"list"]).unwrap()[0].is_none());
 
+    refused(cache.replace(b"list", b"v", HOUR).unwrap_err(), "WRONGTYPE");
+    assert_eq!(cache.incr(b"list", 1, HOUR).unwrap_err().kind(), ErrorKind::Type);
+    assert_eq!(cache.incr(b"list", 1, Ttl::Never).unwrap_err().kind(), ErrorKind::Type);
+    assert!(!cache.add(b"list", b"v", HOUR).unwrap());
+    assert!(cache.exists(b"list").unwrap());
+
+    let writes = |text: &str| {
+        refused(cache.set(b"k", b"v", HOUR).unwrap_err(), text);
+        refused(cache.set_many(&[(b"k", b"v")], HOUR).unwrap_err(), text);
+        refused(cache.add(b"k", b"v", HOUR).unwrap_err(), text);
+        refused(cache.incr(b"n", 1, HOUR).unwrap_err(), text);
+        refused(cache.incr(b"n", 1, Ttl::Never).unwrap_err(), text);
+        let lease = Duration::from_secs(1);
+        refused(cache.lock(b"l", lease, Duration::ZERO).unwrap_err(), text);
+    };
     servers.call(&["CONFIG", "SET", "maxmemory", "1"]);
-    refused(cache.set(b"k", b"v", HOUR).unwrap_err(), "OOM");
-    refused(cache.set_many(&[(b"k", b"v")], HOUR).unwrap_err(), "OOM");
+    writes("OOM");
     servers.call(&["CONFIG", "SET", "maxmemory", "0"]);
 
     servers.call(&["REPLICAOF", "127.0.0.1", "1"]);
-    refused(cache.set(b"k", b"v", HOUR).unwrap_err(), "READONLY");
+    writes("READONLY");
+    servers.call(&["CONFIG", "SET", "replica-serve-stale-data", "no"]);
+    refused(cache.get(b"k").unwrap_err(), "MASTERDOWN");
     servers.call(&["REPLICAOF", "NO", "ONE"]);
-    cache.set(b"k", b"v", HOUR).unwrap();
+    servers.call(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    writes("NOREPLICAS");
+    servers.call(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+
+    servers.call(&["CONFIG", "SET", "lua-time-limit", "1"]);
+    let mut busy = TcpStream::connect(("127.0.0.1", servers.info["port"].as_u64().unwrap() as u16));
+    let busy = busy.as_mut().unwrap();
+    busy.write_all(b"EVAL 'while true do end' 0\r\n").unwrap();
+    eventually("the script is known to be long", || {
+        cache.get(b"k").is_err_and(|error| error.message().contains("BUSY"))
+    });
+    writes("BUSY");
+    // Says OK and has the script end at its next step.
+    servers.call(&["SCRIPT", "KILL"]);
+    eventually("the script has ended", || cache.set(b"k", b"v", HOUR).is_ok());
 }
 
 #[test]

@@ -7,7 +7,10 @@ mod support;
 mod vectors;
 
 use lighter_cache::config::ConfigBuilder;
-use lighter_cache::{AnyCache, BlockingCache, Cache, CacheStats, ErrorKind, Kind, Ttl};
+use lighter_cache::{
+    AnyCache, BlockingCache, Cache, CacheStats, ErrorKind, GetOptions, Kind, SetOptions, Stale,
+    Swap, Ttl,
+};
 use support::{SERVERS, Server, eventually};
 
 const SECRET: &str = "the canary sings";
@@ -81,6 +84,66 @@ fn what_was_written_is_read_by_the_cache_and_by_nobody_else() {
                 assert_eq!(stored[1].len() < long.len() / 10, compress != "none");
                 assert_eq!(stored[2] == b"-17", keys.is_none());
                 assert_eq!(stats(&cache).errors, 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn conditional_writes_compare_what_is_packed() {
+    for name in SERVERS {
+        let server = Server::start("single", name);
+        let (spy, plain) = (spy(&server), open(server.url(), &[]));
+        let long = SECRET.repeat(10_000);
+        for compress in ["none", "zstd", "lz4"] {
+            for keys in [None, Some(format!("{},{}", key(1), key(2)))] {
+                let mut options = vec![("compress", compress)];
+                options.extend(keys.as_deref().map(|keys| ("encryption_keys", keys)));
+                let cache = open(server.url(), &options);
+                let swap = |expected: &[u8], value: &[u8]| {
+                    BlockingCache::compare_and_set(&cache, b"k", expected, value, Ttl::Never)
+                        .unwrap()
+                };
+                assert_eq!(swap(b"", b"v"), Swap::Absent);
+                assert!(cache.add(b"k", long.as_bytes(), Ttl::Never).unwrap());
+                assert!(!cache.add(b"k", b"other", Ttl::Never).unwrap());
+                assert_eq!(swap(&long.as_bytes()[1..], b"v"), Swap::Conflict);
+                assert_eq!(swap(long.as_bytes(), SECRET.as_bytes()), Swap::Done);
+                assert_eq!(swap(SECRET.as_bytes(), b""), Swap::Done);
+                assert_eq!(swap(b"", b"17"), Swap::Done);
+                assert_eq!(swap(b"17", long.as_bytes()), Swap::Done);
+                assert!(cache.replace(b"k", SECRET.as_bytes(), Ttl::Never).unwrap());
+                assert_eq!(get(&cache, "k").unwrap(), SECRET.as_bytes());
+                assert_eq!(shows(&get(&spy, "k").unwrap(), SECRET), keys.is_none());
+
+                // With tags and a window, and written with a key that is on its way out.
+                let old_key = key(2);
+                let mut old = vec![("compress", compress)];
+                old.extend(keys.as_deref().map(|_| ("encryption_keys", &*old_key)));
+                let mut tagged = SetOptions::new(std::time::Duration::from_secs(3600));
+                tagged.tags.push(b"t".to_vec());
+                tagged.stale = Stale::For(std::time::Duration::from_secs(60));
+                open(server.url(), &old).set_ex(b"k", long.as_bytes(), &tagged).unwrap();
+                let found = cache.get_ex(b"k", GetOptions::default()).unwrap().unwrap();
+                assert_eq!(&*found.value, long.as_bytes());
+                assert_eq!(swap(SECRET.as_bytes(), b"v"), Swap::Conflict);
+                assert_eq!(swap(long.as_bytes(), b"v"), Swap::Done);
+                open(server.url(), &old).set_ex(b"k", long.as_bytes(), &tagged).unwrap();
+                cache.invalidate_tag(b"t").unwrap();
+                assert_eq!(swap(long.as_bytes(), b"v"), Swap::Absent);
+                assert!(cache.add(b"k", b"v", Ttl::Never).unwrap());
+
+                if keys.is_some() {
+                    let error = cache.incr(b"n", 1, Ttl::Never).unwrap_err();
+                    assert_eq!(error.kind(), ErrorKind::Unsupported);
+                    set(&plain, "k", b"planted");
+                    let planted = cache.compare_and_set(b"k", b"planted", b"v", Ttl::Never);
+                    assert_eq!(planted.unwrap_err().kind(), ErrorKind::Corrupt);
+                    assert_eq!(get(&plain, "k").unwrap(), b"planted");
+                } else {
+                    assert_eq!(cache.incr(b"n", 1, Ttl::Never).unwrap(), 1);
+                }
+                BlockingCache::clear(&cache).unwrap();
             }
         }
     }

@@ -4,7 +4,7 @@
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::{Config, HybridOptions};
 use crate::error::{Error, ErrorKind, Result};
@@ -75,8 +75,12 @@ impl AnyCache {
         }
     }
 
-    /// A Hybrid of two open caches, of which it takes references of its own; blocks up to
-    /// `l2_timeout`, until L2's invalidations are heard. Without `l2` it works on `l1` alone. [`ErrorKind::Config`] where `l1` is no Local or `l2` no Redis.
+    /// A Hybrid of two open caches, of which it takes references of its own; blocks up to `l2_timeout`,
+    /// until L2's invalidations are heard, and with `require_l2` as long before, until L2 has answered.
+    /// Without `l2` it works on `l1` alone.
+    ///
+    /// Errors: [`ErrorKind::Config`] where `l1` is no Local or `l2` no Redis; with `require_l2` what
+    /// keeps L2 from answering.
     pub fn compose(l1: &Self, l2: Option<&Self>, options: HybridOptions) -> Result<Self> {
         let Self::Local(l1) = l1 else {
             return Err(Error::new(ErrorKind::Config, "a Hybrid's L1 must be a Local cache"));
@@ -88,6 +92,11 @@ impl AnyCache {
                 return Err(Error::new(ErrorKind::Config, "a Hybrid's L2 must be a Redis cache"));
             }
         };
+        if options.require_l2
+            && let Some(l2) = &l2
+        {
+            l2.probe(Instant::now() + options.l2_timeout)?;
+        }
         let cache = HybridCache::with_options(l1.clone(), l2, options)?;
         cache.await_stream();
         Ok(Self::Hybrid(cache))

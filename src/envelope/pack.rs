@@ -153,6 +153,11 @@ impl Envelope {
         keys.map(|keys| Keyring::parse(keys.expose()).map(Arc::new)).transpose()
     }
 
+    /// Whether values have headers; with [`Wire::Raw`] they are stored as they are.
+    pub fn has_headers(&self) -> bool {
+        self.wire != Wire::Raw
+    }
+
     /// Whether values are encrypted, and those that are not refused.
     pub fn encrypts(&self) -> bool {
         self.keys.is_some()

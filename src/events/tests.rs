@@ -1,3 +1,5 @@
+//! Who hears what and when; listeners that panic, block, end themselves or each other; forks.
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Barrier, MutexGuard};

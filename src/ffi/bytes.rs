@@ -15,13 +15,13 @@ use crate::ops::BlockingCache;
 /// Reads a value without copying it: pins it and shows where it is.
 ///
 /// cache: an open handle.
-/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes.
+/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes but a beginning "__lc:".
 /// value: receives the pinned value; NULL is written on every outcome but LCACHE_OK.
 /// data, len: receive the value's bytes and their number; each may be NULL. Valid until lc_value_free.
 ///
 /// Returns: LCACHE_OK; LCACHE_MISS; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG (the key, or a stored
-/// value over max_value_bytes); LCACHE_ENOMEM; LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER,
-/// LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis alone LCACHE_ECONNECT, LCACHE_ETIMEOUT,
+/// value over max_value_bytes); LCACHE_ENOMEM; LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH,
+/// LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis alone LCACHE_ECONNECT, LCACHE_ETIMEOUT,
 /// LCACHE_ECORRUPT. A Hybrid whose server is away answers from L1, else LCACHE_MISS.
 /// Threads: any.
 /// Blocks: Local never; Redis up to timeout, Hybrid on a miss of L1 up to l2_timeout.
@@ -59,7 +59,7 @@ pub unsafe extern "C" fn lc_get(
 /// Reads a value into a buffer of the caller.
 ///
 /// cache: an open handle.
-/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes.
+/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes but a beginning "__lc:".
 /// buf, cap: the buffer and its size in bytes; NULL and 0 ask for the length alone.
 /// len: receives the value's length; on LCACHE_ERANGE the size needed.
 ///
@@ -129,7 +129,7 @@ pub unsafe extern "C" fn lc_set(
 /// Removes a key.
 ///
 /// cache: an open handle.
-/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes.
+/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes but a beginning "__lc:".
 ///
 /// Returns: LCACHE_OK; LCACHE_MISS (there was none); LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG;
 /// LCACHE_EPANIC; on Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED,
@@ -153,7 +153,7 @@ pub unsafe extern "C" fn lc_delete(
 /// Whether a key is there. Counts as neither hit nor miss and refreshes nothing.
 ///
 /// cache: an open handle.
-/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes.
+/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes but a beginning "__lc:".
 ///
 /// Returns: LCACHE_OK; LCACHE_MISS; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_EPANIC; on
 /// Redis and Hybrid also LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT; on Redis

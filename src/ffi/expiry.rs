@@ -12,7 +12,7 @@ use crate::ops::{BlockingCache, Remaining};
 /// How long a key has still to live. Counts as neither hit nor miss.
 ///
 /// cache: an open handle.
-/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes.
+/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes but a beginning "__lc:".
 /// ttl_ms: receives the time in milliseconds, at least 1; LCACHE_TTL_NONE where it never expires.
 ///
 /// Returns: LCACHE_OK; LCACHE_MISS; LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG; LCACHE_EPANIC; on
@@ -43,7 +43,7 @@ pub unsafe extern "C" fn lc_ttl(
 /// Gives a key a new time to live and keeps its value.
 ///
 /// cache: an open handle.
-/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes.
+/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes but a beginning "__lc:".
 /// ttl_ms: as for lc_set; 0 removes the key.
 ///
 /// Returns: LCACHE_OK; LCACHE_MISS (there is none); LCACHE_EINVAL; LCACHE_EHANDLE; LCACHE_ETOOBIG;

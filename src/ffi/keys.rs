@@ -179,9 +179,9 @@ pub unsafe extern "C" fn lc_key_user_roles(
 /// length alone.
 /// len: receives the key's length without the NUL, also on LCACHE_ERANGE (cap has to be larger than it).
 ///
-/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL (also for the namespace "__lc", which is
-/// the library's own); LCACHE_ETOOBIG (the key
-/// would be longer than LCACHE_KEY_MAX); LCACHE_EPANIC.
+/// Returns: LCACHE_OK; LCACHE_ERANGE (nothing is written to buf); LCACHE_EINVAL (also for the namespace
+/// "__lc", which is the library's own); LCACHE_ETOOBIG (the key would be longer than LCACHE_KEY_MAX);
+/// LCACHE_EPANIC.
 /// Threads: any.
 /// Blocks: never.
 /// Ownership: buf stays the caller's.

@@ -22,9 +22,10 @@ use crate::runtime;
 ///
 /// Returns: LCACHE_OK; LCACHE_EINVAL (out is NULL); LCACHE_ECONFIG (the message names what is wrong and
 /// the nearest valid option); LCACHE_EUNSUPPORTED (an option whose feature comes with a later version);
-/// LCACHE_ENOMEM; LCACHE_EPANIC; where a server is needed also LCACHE_ECONNECT, LCACHE_ETIMEOUT,
-/// LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT. A Hybrid opens without its server,
-/// unless require_l2=true.
+/// LCACHE_ENOMEM; LCACHE_EPANIC; where a server is needed also LCACHE_ECONNECT (also where it answers
+/// but refuses the connection: the message has its answer), LCACHE_ETIMEOUT, LCACHE_EAUTH,
+/// LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT. A Hybrid opens without its server, unless
+/// require_l2=true.
 /// Threads: any.
 /// Blocks: Local never; Redis and Hybrid up to connect_timeout and timeout.
 /// Ownership: the caller closes *out once, with lc_close.
@@ -76,9 +77,10 @@ pub unsafe extern "C" fn lc_check(
 ///
 /// Returns: LCACHE_OK; LCACHE_EINVAL (out is NULL); LCACHE_EHANDLE; LCACHE_ECONFIG (an option, or a cache
 /// of the wrong kind); LCACHE_EUNSUPPORTED; LCACHE_ENOMEM; LCACHE_EPANIC; with an l2 also LCACHE_ECONNECT,
-/// LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT.
+/// LCACHE_ETIMEOUT, LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT. Without its server it
+/// goes on with l1, unless require_l2=true.
 /// Threads: any.
-/// Blocks: up to l2_timeout where there is an l2.
+/// Blocks: up to l2_timeout where there is an l2, and as long again with require_l2=true.
 /// Ownership: the Hybrid takes references of its own: l1 and l2 stay the caller's, who may close them
 /// at any time. The caller closes *out once, with lc_close.
 #[unsafe(no_mangle)]

@@ -23,7 +23,7 @@ use crate::ops::{BlockingCache, Found, GetOptions, SetOptions, Stale, TTL_MAX_MS
 /// is past its proven freshness.
 ///
 /// cache: an open handle.
-/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes.
+/// key, key_len: 1 to LCACHE_KEY_MAX bytes, any bytes but a beginning "__lc:".
 /// options, options_size: what LCACHE_GET_OPTIONS_INIT began, and sizeof(lc_get_options); fields beyond a
 /// smaller size count as 0. NULL takes the defaults.
 /// result, result_size: the structure and sizeof(lc_get_result). A smaller size gets the first fields only

@@ -64,8 +64,7 @@ pub unsafe extern "C" fn lc_count(cache: lc_cache, out: *mut u64) -> lc_status {
 /// cache: an open handle.
 /// out: receives the text, not NUL-terminated; NULL is written on every outcome but LCACHE_OK.
 ///
-/// Returns: LCACHE_OK; LCACHE_EINVAL (out is NULL); LCACHE_EHANDLE; LCACHE_EUNSUPPORTED (this kind of cache
-/// can't do it); LCACHE_ENOMEM; LCACHE_EPANIC.
+/// Returns: LCACHE_OK; LCACHE_EINVAL (out is NULL); LCACHE_EHANDLE; LCACHE_ENOMEM; LCACHE_EPANIC.
 /// Threads: any.
 /// Blocks: never.
 /// Ownership: the caller frees *out with lc_value_free; it outlives the cache.

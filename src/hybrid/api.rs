@@ -5,24 +5,30 @@
 //! are waited for while the runtime drives them.
 
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::drive::away;
 use super::read::{Hit, Read};
 use super::{HybridCache, MANY_TRIPS};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
 use crate::key::check_key;
 use crate::metrics::{self, Operation};
 use crate::ops::{
-    BlockingCache, BoxFuture, ByteCache, Events, Found, GetOptions, Kind, Listener, Remaining, Ttl,
+    BlockingCache, BoxFuture, ByteCache, Events, Found, GetOptions, Kind, Listener, Lock,
+    Remaining, SetOptions, Swap, Ttl,
 };
 use crate::redis::RedisCache;
 use crate::runtime;
 use crate::stats::CacheStats;
 use crate::value::Value;
+
+fn nothing_to_warm() -> Error {
+    Error::new(ErrorKind::Unsupported, "a Hybrid without an L2 has nothing to warm L1 from")
+}
 
 fn value(hit: Option<Hit>) -> Option<Value> {
     hit.map(|hit| hit.value)
@@ -177,6 +183,67 @@ impl BlockingCache for HybridCache {
         self.wait(self.get_ex_async(key, options))
     }
 
+    fn set_ex(&self, key: &[u8], value: &[u8], options: &SetOptions) -> Result<()> {
+        let _timing = self.core.durations.time(Operation::Set);
+        self.wait(self.set_ex_async(key, value, options))
+    }
+
+    fn add(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
+        let _timing = self.core.durations.time(Operation::Add);
+        self.wait(self.add_async(key, value, ttl))
+    }
+
+    fn replace(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
+        let _timing = self.core.durations.time(Operation::Replace);
+        self.wait(self.replace_async(key, value, ttl))
+    }
+
+    fn compare_and_set(&self, key: &[u8], expected: &[u8], value: &[u8], ttl: Ttl) -> Result<Swap> {
+        let _timing = self.core.durations.time(Operation::CompareAndSet);
+        self.wait(self.compare_and_set_async(key, expected, value, ttl))
+    }
+
+    fn incr(&self, key: &[u8], delta: i64, ttl: Ttl) -> Result<i64> {
+        let _timing = self.core.durations.time(Operation::Incr);
+        self.wait(self.incr_async(key, delta, ttl))
+    }
+
+    fn delete_prefix(&self, prefix: &[u8]) -> Result<u64> {
+        let _timing = self.core.durations.time(Operation::DeletePrefix);
+        self.wait(self.delete_prefix_async(prefix))
+    }
+
+    fn for_each_key(
+        &self,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.blocking_leg()?;
+        self.visit_keys(prefix, visit)
+    }
+
+    fn lock(&self, name: &[u8], lease: Duration, wait: Duration) -> Result<Option<Lock>> {
+        self.blocking_leg()?;
+        self.take_lock(name, lease, wait)
+    }
+
+    fn warm(&self, keys: &[&[u8]]) -> Result<u64> {
+        match self.core.l2 {
+            Some(_) => self.wait(self.core.warm(keys)),
+            None => Err(nothing_to_warm()),
+        }
+    }
+
+    fn warm_prefix(&self, prefix: &[u8], limit: u64) -> Result<u64> {
+        match self.core.l2 {
+            Some(_) => {
+                self.blocking_leg()?;
+                self.warm_keys_below(prefix, limit)
+            }
+            None => Err(nothing_to_warm()),
+        }
+    }
+
     /// Events of L1 and of the Hybrid. (L1's own subscribers, where it was composed of an open cache, hear
     /// the Hybrid's too.)
     fn subscribe(&self, events: Events, listener: Listener) -> Result<u64> {
@@ -239,6 +306,48 @@ impl ByteCache for HybridCache {
     }
     fn stats_bytes(&self) -> BoxFuture<'_, Result<CacheStats>> {
         Box::pin(async { BlockingCache::stats(self) })
+    }
+    fn set_ex_bytes<'a>(
+        &'a self,
+        key: &'a [u8],
+        value: &'a [u8],
+        options: &'a SetOptions,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.set_ex_async(key, value, options))
+    }
+    fn add_bytes<'a>(
+        &'a self,
+        key: &'a [u8],
+        value: &'a [u8],
+        ttl: Ttl,
+    ) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(self.add_async(key, value, ttl))
+    }
+    fn replace_bytes<'a>(
+        &'a self,
+        key: &'a [u8],
+        value: &'a [u8],
+        ttl: Ttl,
+    ) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(self.replace_async(key, value, ttl))
+    }
+    fn compare_and_set_bytes<'a>(
+        &'a self,
+        key: &'a [u8],
+        expected: &'a [u8],
+        value: &'a [u8],
+        ttl: Ttl,
+    ) -> BoxFuture<'a, Result<Swap>> {
+        Box::pin(self.compare_and_set_async(key, expected, value, ttl))
+    }
+    fn incr_bytes<'a>(&'a self, key: &'a [u8], delta: i64, ttl: Ttl) -> BoxFuture<'a, Result<i64>> {
+        Box::pin(self.incr_async(key, delta, ttl))
+    }
+    fn delete_prefix_bytes<'a>(&'a self, prefix: &'a [u8]) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(self.delete_prefix_async(prefix))
+    }
+    fn keys_bytes<'a>(&'a self, prefix: &'a [u8]) -> BoxFuture<'a, Result<Vec<Vec<u8>>>> {
+        Box::pin(self.keys_async(prefix))
     }
     fn get_ex_bytes<'a>(
         &'a self,

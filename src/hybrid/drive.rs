@@ -45,6 +45,16 @@ impl<W: World> Core<W> {
     }
 
     pub(super) async fn set(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<()> {
+        self.set_within(key, value, ttl, self.options.l2_timeout).await
+    }
+
+    pub(super) async fn set_within(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        ttl: Ttl,
+        patience: Duration,
+    ) -> Result<()> {
         let ttl_ms = self.check_set(key, value, ttl)?;
         if ttl_ms == Some(0) {
             return self.delete(key).await.map(drop);
@@ -53,7 +63,7 @@ impl<W: World> Core<W> {
         let write = self.begin_set(key, value, ttl_ms)?;
         match &self.l2 {
             Some(l2) if write.goes() => {
-                let reply = l2.put(key, value, ttl_ms, self.options.l2_timeout).await;
+                let reply = l2.put(key, value, ttl_ms, patience).await;
                 self.end_write(write, reply).map(drop)
             }
             _ => {

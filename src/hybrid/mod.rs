@@ -9,6 +9,7 @@
 //! - `core`: the state, and how the end of a leg to L2 is judged
 //! - `read`, `write`: the steps of the operations, without I/O
 //! - `drive`: the steps joined to the legs to L2
+//! - `decide`: the operations that only L2 can decide
 //! - `api`: the operations for blocking and for asynchronous callers
 //! - `watch`: the background: the invalidation stream, the way back to a lost L2, the replay of the queue
 //! - `world`: L2, time and the executor as traits; a simulation puts its own there
@@ -29,6 +30,7 @@
 mod api;
 mod breaker;
 mod core;
+mod decide;
 mod drive;
 mod protections;
 mod queue;
@@ -101,7 +103,7 @@ impl HybridCache {
         Self::of(LocalCache::new(), None, options, None, VALUE_MAX)
     }
 
-    /// As [`HybridCache::try_new`], with options.
+    /// As [`HybridCache::try_new`], with options. Asks no server, whatever `require_l2` says.
     pub fn with_options(
         l1: LocalCache,
         l2: Option<RedisCache>,

@@ -91,6 +91,12 @@ impl<W: World> Core<W> {
         }
     }
 
+    /// Begins a read that is to fill L1, whatever L1 holds.
+    pub(super) fn ask(&self, key: &[u8]) -> Asked {
+        let token = self.stripes.begin_read(key);
+        Asked { token, epoch: self.trust.epoch(), at: self.world.now_ms(), held: false }
+    }
+
     /// Reads L1 and the queue where L2 can't be asked.
     pub(super) fn get_alone(&self, key: &[u8]) -> Option<Hit> {
         let held = self.held(key);
@@ -104,7 +110,9 @@ impl<W: World> Core<W> {
         let hit = match self.known(key, held) {
             Known::Own(hit) => hit,
             Known::Held(held) => {
-                held.filter(|_| self.serves_unproven()).map(|entry| Hit::of_l1(entry, true))
+                // Without an L2 there is nothing fresher.
+                let stale = self.l2.is_some();
+                held.filter(|_| self.serves_unproven()).map(|entry| Hit::of_l1(entry, stale))
             }
         };
         self.count_alone(hit)
@@ -154,8 +162,10 @@ impl<W: World> Core<W> {
 
     /// Counts an answer that nobody vouches for.
     fn count_alone(&self, hit: Option<Hit>) -> Option<Hit> {
-        if hit.is_some() {
-            self.counters.count(Counter::StaleServed);
+        if let Some(hit) = &hit {
+            if hit.stale {
+                self.counters.count(Counter::StaleServed);
+            }
             self.counters.count(Counter::L1Hits);
             self.counters.count(Counter::Hits);
         } else {
@@ -170,17 +180,30 @@ impl<W: World> Core<W> {
 
     /// Stores what L2 said, unless it was overtaken, and answers it.
     fn learn(&self, key: &[u8], asked: Asked, found: Fetched) -> Option<Hit> {
-        let fill = || self.stripes.may_fill(key, asked.token);
         let Some((value, remaining)) = found else {
             // L2 has none: what L1 could not vouch for is gone, unless it is newer than this read.
             if asked.held {
-                self.l1.remove_if(key, fill);
+                self.l1.remove_if(key, || self.stripes.may_fill(key, asked.token));
             }
             self.counters.count(Counter::Misses);
             return None;
         };
         self.counters.count(Counter::L2Hits);
         self.counters.count(Counter::Hits);
+        let ttl_ms = self.fill(key, &asked, &value, remaining);
+        Some(Hit { value, ttl_ms, tier: Tier::L2, stale: false })
+    }
+
+    /// Stores what L2 said, unless it was overtaken; L2's remaining TTL in milliseconds.
+    pub(super) fn fill(
+        &self,
+        key: &[u8],
+        asked: &Asked,
+        value: &Value,
+        remaining: Remaining,
+    ) -> Option<u64> {
+        // While a write of the key waits in the queue, it is that which reads answer.
+        let fill = || self.stripes.may_fill(key, asked.token);
         let ttl_ms = match remaining {
             Remaining::Forever => None,
             Remaining::For(left) => Some(left.as_millis() as u64),
@@ -193,11 +216,11 @@ impl<W: World> Core<W> {
         let l1_ttl = self.l1_ttl(ttl_ms.map(|ttl| ttl.saturating_sub(since)));
         // A value too big for this process's memory is still answered.
         if l1_ttl != Some(0)
-            && matches!(self.l1.set_stamped_if(key, &value, l1_ttl, asked.epoch, fill), Ok(true))
+            && matches!(self.l1.set_stamped_if(key, value, l1_ttl, asked.epoch, fill), Ok(true))
         {
             self.counters.count(Counter::Backfills);
         }
-        Some(Hit { value, ttl_ms, tier: Tier::L2, stale: false })
+        ttl_ms
     }
 
     /// What this process can say of `key` without L2: `None` where it has to be asked.

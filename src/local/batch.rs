@@ -8,7 +8,7 @@ use crate::fork;
 use crate::key::{check_key, check_value};
 use crate::ops::{BlockingCache, Ttl};
 use crate::stats::Counter;
-use crate::value::Value;
+use crate::value::{Value, drop_many};
 
 /// Keys under one lock.
 const PORTION: usize = 64;
@@ -84,6 +84,8 @@ impl LocalCache {
                 .collect();
             drop(shard);
             deleted += self.count_taken(&inside, &taken);
+            drop(inside);
+            drop_many(taken);
         }
         Ok(deleted)
     }

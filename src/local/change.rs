@@ -4,15 +4,17 @@
 //! Nothing is freed here: what leaves the table is handed out in [`Removed`], to be dropped after the
 //! lock.
 
-use std::mem;
+use std::iter::Chain;
+use std::{mem, option, vec};
 
 use dashmap::SharedValue;
 use hashbrown::raw::RawTable;
 
 use super::policy::{Ghosts, Queue};
-use super::store::{KeyHash, Slot, Writing, spread};
+use super::store::{KeyHash, Slot, Table, Writing, find, find_mut, full_at, spread, table_bytes};
+use super::wheel::Wheel;
 use crate::error::{Error, ErrorKind, Result};
-use crate::value::{NEVER, Value};
+use crate::value::{NEVER, Value, prefetch};
 
 /// What is to be stored in place, and when.
 pub(super) struct Change<'a> {
@@ -62,12 +64,20 @@ impl Removed {
     }
 }
 
+impl IntoIterator for Removed {
+    type Item = Value;
+    type IntoIter = Chain<option::IntoIter<Value>, vec::IntoIter<Value>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.first.into_iter().chain(self.more)
+    }
+}
+
 impl Writing<'_> {
     /// The entry of `key`, expired or not.
     #[inline]
     pub(super) fn find(&self, hash: KeyHash, key: &[u8]) -> Option<&Value> {
-        let slot = self.table.get(spread(hash.in_shard()), |slot| slot.0.has_key(key));
-        slot.map(|slot| &slot.0.0)
+        find(&self.table, hash.in_shard(), key)
     }
 
     /// Replaces the value of `key` in place if there is an entry that allows it, and `valid` agrees.
@@ -81,10 +91,9 @@ impl Writing<'_> {
         removed: &mut Removed,
     ) -> Result<Overwrite<V>> {
         let hash = hash.in_shard();
-        let Some((slot, _)) = self.table.get_mut(spread(hash), |slot| slot.0.has_key(key)) else {
+        let Some(entry) = find_mut(&mut self.table, hash, key) else {
             return Ok(Overwrite::Impossible(valid));
         };
-        let entry = &mut slot.0;
         if !entry.can_overwrite(new.value.len(), new.stamp.is_some()) {
             return Ok(Overwrite::Impossible(valid));
         }
@@ -113,17 +122,16 @@ impl Writing<'_> {
         removed: &mut Removed,
     ) -> Result<Option<Value>> {
         let (hash, at) = (new.hash(), new.expires_at());
-        let found = self.table.get_mut(spread(hash), |slot| slot.0.has_key(new.key()));
-        let old = if let Some((slot, _)) = found {
+        let old = if let Some(slot) = find_mut(&mut self.table, hash, new.key()) {
             self.side.wheel.register(hash, slot.expires_at(), at, now)?;
             super::eviction::succeed(&new, slot);
             self.side.bytes += new.footprint();
             self.side.bytes -= slot.footprint();
-            Some(mem::replace(&mut slot.0, new))
+            Some(mem::replace(slot, new))
         } else {
-            self.table
-                .try_reserve(1, |slot| spread(slot.0.hash()))
-                .map_err(|_| Error::new(ErrorKind::NoMemory, "no memory for the table"))?;
+            if self.table.len() == self.table.capacity() {
+                self.make_place(removed)?;
+            }
             self.side.wheel.register(hash, NEVER, at, now)?;
             self.admit(&new, removed);
             self.side.bytes += new.footprint();
@@ -136,6 +144,49 @@ impl Writing<'_> {
         }
         self.shrink(removed);
         Ok(old)
+    }
+
+    /// Sees to it that the table takes one more entry. It is full, be it of entries or of tombstones.
+    ///
+    /// A RawTable of its own accord doubles in both cases. With a bound on bytes that would drive entries
+    /// out: of small ones a sixth, for tombstones alone. So tombstones are cleared by moving the entries to
+    /// a table of the same size, once there are enough of them to pay for it; and where a larger table
+    /// does not fit in beside the entries, it is entries that give way.
+    #[cold]
+    #[inline(never)]
+    fn make_place(&mut self, removed: &mut Removed) -> Result<()> {
+        let (limit, most) = (self.limit(), full_at(self.table.buckets()));
+        while self.table.len() == self.table.capacity() {
+            let tombstones = most - self.table.len();
+            if tombstones > self.table.len() / 8 {
+                return self.renew_table(most);
+            }
+            // The larger table takes as much again as this one.
+            let larger = self.side.bytes + table_bytes(&self.table);
+            if limit == usize::MAX || !self.is_full_of(larger, limit) || !self.evict_any(removed) {
+                return self.renew_table(most + 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the entries to a new table, which has room for `capacity`.
+    fn renew_table(&mut self, capacity: usize) -> Result<()> {
+        let mut new = Table::new();
+        new.try_reserve(capacity, |_| 0)
+            .map_err(|_| Error::new(ErrorKind::NoMemory, "no memory for the table"))?;
+        let mut old = mem::replace(&mut *self.table, new).into_iter();
+        // Their hashes stand in the blocks: a few are asked for at once.
+        loop {
+            let few: [_; 16] = std::array::from_fn(|_| old.next());
+            for (slot, _) in few.iter().flatten() {
+                prefetch(slot.address());
+            }
+            for slot in few {
+                let Some(slot) = slot else { return Ok(()) };
+                self.table.insert(spread(slot.0.hash()), slot, |slot| spread(slot.0.hash()));
+            }
+        }
     }
 
     /// Takes the entry of `key` out, expired or not.
@@ -165,7 +216,7 @@ impl Writing<'_> {
         removed: &mut Removed,
     ) -> Result<()> {
         let hash = hash.in_shard();
-        if let Some((slot, _)) = self.table.get(spread(hash), |slot| slot.0.has_key(key)) {
+        if let Some(slot) = find(&self.table, hash, key) {
             let old = slot.expires_at();
             let end = match slot.attributes() {
                 None => at,
@@ -190,7 +241,7 @@ impl Writing<'_> {
     }
 
     /// Takes everything out, to be dropped outside of the lock.
-    pub(super) fn take_all(&mut self, now: u64) -> impl Sized + use<> {
+    pub(super) fn take_all(&mut self, now: u64) -> (Table, Wheel) {
         self.side.bytes = 0;
         let renewed = self.side.wheel.renewed(now);
         let wheel = mem::replace(&mut self.side.wheel, renewed);
@@ -200,7 +251,7 @@ impl Writing<'_> {
     }
 
     /// Replaces table and queues by new ones, and forgets all registrations.
-    pub(super) fn give_up_structures(&mut self) -> impl Sized + use<> {
+    pub(super) fn give_up_structures(&mut self) -> Table {
         self.side.wheel.clear();
         if let Some(bound) = self.side.bound.as_deref_mut() {
             let capacity = bound.entries.min(bound.bytes / 256);

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use super::LocalCache;
 use crate::fork;
-use crate::value::Value;
+use crate::value::{Value, drop_many};
 
 /// Entries that are taken out under one lock.
 const PORTION: usize = 64;
@@ -48,7 +48,8 @@ impl LocalCache {
         let mut deleted = 0;
         self.0.voids.add_all();
         for shard in 0..self.shard_count() {
-            for portion in self.pinned(shard, prefix).chunks(PORTION) {
+            let pinned = self.pinned(shard, prefix);
+            for portion in pinned.chunks(PORTION) {
                 let inside = fork::enter();
                 let mut writing = self.0.store.write_shard(shard);
                 let taken: Vec<Value> = portion
@@ -60,6 +61,7 @@ impl LocalCache {
                 drop(writing);
                 deleted += self.count_taken(&inside, &taken);
             }
+            drop_many(pinned);
         }
         deleted
     }

@@ -41,15 +41,15 @@ const SMALL_SHARE_MAX: f32 = 0.5;
 /// Ghosts are near if they were evicted within this share of the capacity.
 const NEAR: f32 = 0.02;
 /// Ghosts of the small queue send their entry to main up to this share of the capacity.
-const WINDOW: f32 = 1.0;
+const WINDOW: f32 = 1.5;
 /// How much longer ago than a candidate's reuse distance main's entry must have been visited.
-const RECENCY: f32 = 1.5;
+const RECENCY: f32 = 1.25;
 /// Entries at main's hand of which one must be unused for the small queue to grow.
 const GATE: usize = 16;
 /// Steps of a hand for one insertion.
 const STEPS: u32 = 32;
 /// Evictions from small between two steps that age main.
-pub(super) const AGEING: u8 = 16;
+pub(super) const AGEING: u8 = 32;
 
 /// Notes that an entry was used. Under either lock; an update may be lost to another one.
 #[inline]
@@ -214,7 +214,7 @@ impl Writing<'_> {
             || limit != usize::MAX && self.is_full_of(self.side.bytes + weight, limit)
     }
 
-    fn is_full_of(&self, bytes: usize, limit: usize) -> bool {
+    pub(super) fn is_full_of(&self, bytes: usize, limit: usize) -> bool {
         bytes + self.side.structures(&self.table) > limit
     }
 

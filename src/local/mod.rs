@@ -100,7 +100,7 @@ struct Inner {
 /// Where the time comes from.
 enum Clock {
     System,
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     Virtual(Arc<std::sync::atomic::AtomicU64>),
 }
 
@@ -109,7 +109,7 @@ impl Clock {
     fn now(&self) -> u64 {
         match self {
             Self::System => crate::clock::now_ms(),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Self::Virtual(now) => now.load(std::sync::atomic::Ordering::SeqCst),
         }
     }

@@ -153,6 +153,13 @@ impl LocalCacheBuilder {
         LocalCache::from_options(&self.common, &self.local)
     }
 
+    /// For tests and fuzz targets: a cache whose time is what `now` says, in milliseconds.
+    #[cfg(any(test, fuzzing))]
+    #[doc(hidden)]
+    pub fn build_timed(self, now: Arc<std::sync::atomic::AtomicU64>) -> Result<LocalCache> {
+        LocalCache::with_clock(&self.common, &self.local, Clock::Virtual(now))
+    }
+
     /// For options that need no check.
     pub(super) fn build_checked(self) -> LocalCache {
         LocalCache::made(&self.common, &self.local, Clock::System, None)

@@ -39,20 +39,22 @@
 use std::cell::UnsafeCell;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::ops::Deref;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicUsize};
 
-use dashmap::{DashMap, RwLockReadGuard, RwLockWriteGuard, SharedValue};
+use dashmap::SharedValue;
 use hashbrown::raw::RawTable;
 
 use super::eviction;
 use super::policy::{Ghosts, Queue};
 use super::wheel::Wheel;
 use crate::hash::{self, RandomState};
-use crate::value::Value;
+use crate::sync::{AtomicU32, AtomicUsize, DashMap, Mutex, RwLockReadGuard, RwLockWriteGuard};
+use crate::value::{Value, drop_many, prefetch};
 
 /// Most shards.
 pub(super) const SHARDS_MAX: usize = 1 << 16;
+
+/// Slots in a cache line.
+const NEAR: usize = 64 / size_of::<(Slot, SharedValue<()>)>();
 
 /// What a shard holds; the unit is DashMap's value.
 pub(super) type Table = RawTable<(Slot, SharedValue<()>)>;
@@ -309,12 +311,20 @@ impl Store {
     }
 }
 
+impl Drop for Store {
+    fn drop(&mut self) {
+        for shard in self.map.shards_mut() {
+            let table = std::mem::replace(shard.get_mut(), RawTable::new());
+            drop_many(table.into_iter().map(|(slot, _)| slot.0));
+        }
+    }
+}
+
 impl Reading<'_> {
     /// The entry of `key`, expired or not.
     #[inline(always)]
     pub(super) fn find(&self, hash: KeyHash, key: &[u8]) -> Option<&Value> {
-        let slot = self.table.get(spread(hash.in_shard()), |slot| slot.0.has_key(key));
-        slot.map(|slot| &slot.0.0)
+        find(&self.table, hash.in_shard(), key)
     }
 
     /// All entries, expired or not.
@@ -344,18 +354,89 @@ impl Reading<'_> {
     }
 }
 
+/// The entry of `key`, whose hash in the shard is `hash`; expired or not.
+///
+/// In a table that is larger than the caches of the processor a look-up is three misses one after the
+/// other: the tags, the slot, the block. The slot's place is guessed from the hash, so that its line is
+/// under way while the tags are; and the block's further lines while the key is compared.
+#[inline(always)]
+pub(super) fn find<'a>(table: &'a Table, hash: u32, key: &[u8]) -> Option<&'a Value> {
+    prefetch_slot(table, hash);
+    let slot = table.get(spread(hash), |slot| {
+        slot.0.prefetch();
+        slot.0.has_key(key)
+    });
+    slot.map(|slot| &slot.0.0)
+}
+
+/// As [`find`], to change the entry.
+#[inline(always)]
+pub(super) fn find_mut<'a>(table: &'a mut Table, hash: u32, key: &[u8]) -> Option<&'a mut Value> {
+    prefetch_slot(table, hash);
+    let slot = table.get_mut(spread(hash), |slot| {
+        slot.0.prefetch();
+        slot.0.has_key(key)
+    });
+    slot.map(|slot| &mut slot.0.0)
+}
+
+/// Asks for the lines of the slots where an entry of this hash is in most cases: at the place that the
+/// hash names, or among the next few.
+#[inline(always)]
+fn prefetch_slot(table: &Table, hash: u32) {
+    let mask = table.buckets() - 1;
+    // An empty table has no slots.
+    if mask != 0 {
+        // SAFETY: the mask is one less than the number of buckets, which is a power of two.
+        let slot = unsafe { table.bucket(hash as usize & mask) }.as_ptr();
+        prefetch(slot);
+        // Slots are counted downwards. Near the table's end this is another's memory: no harm in asking.
+        prefetch(slot.wrapping_sub(NEAR));
+    }
+}
+
+/// Asks for all that look-ups of these hashes will touch, so that they wait for memory together and not
+/// one after the other: for work on many entries under one lock.
+pub(super) fn prefetch_entries(table: &Table, hashes: &[u32]) {
+    let tags = table.data_end().as_ptr().cast::<u8>();
+    for hash in hashes {
+        prefetch(tags.wrapping_add(*hash as usize & (table.buckets() - 1)));
+        prefetch_slot(table, *hash);
+    }
+    for hash in hashes {
+        // The condition is never met, so every candidate is asked for.
+        table.get(spread(*hash), |slot| {
+            prefetch(slot.0.0.address());
+            false
+        });
+    }
+}
+
 /// All entries of a table.
 pub(super) fn entries(table: &Table) -> impl Iterator<Item = &Value> {
     // SAFETY: the table lives and does not change as long as it is borrowed.
     unsafe { table.iter().map(|bucket| &bucket.as_ref().0.0) }
 }
 
+/// Bytes of a table's buckets and tags.
+#[inline]
+pub(super) fn table_bytes(table: &Table) -> usize {
+    // One bucket is what a table without an allocation says it has.
+    if table.buckets() > 1 { table.allocation_info().1.size() } else { 0 }
+}
+
+/// How many entries fill a table of so many buckets.
+pub(super) fn full_at(buckets: usize) -> usize {
+    if buckets < 8 { buckets - 1 } else { buckets / 8 * 7 }
+}
+
 impl Side {
     /// Bytes of what is beside the blocks.
     #[inline]
     pub(super) fn structures(&self, table: &Table) -> usize {
-        let own = if table.buckets() > 1 { table.allocation_info().1.size() } else { 0 };
-        own + self.wheel.footprint() + self.bound.as_deref().map_or(0, Bound::footprint)
+        table_bytes(table)
+            + self.wheel.footprint()
+            + self.bound.as_deref().map_or(0, Bound::footprint)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is done in a shard when times come due: expired entries leave, others are registered anew.
 
 use super::change::Removed;
-use super::store::{Writing, entries, spread};
+use super::store::{Writing, entries, prefetch_entries, spread};
 use crate::value::{NEVER, Value};
 
 /// What a sweep through one shard found.
@@ -29,6 +29,7 @@ impl Writing<'_> {
             // Registrations of one entry become one again here.
             hashes.sort_unstable();
             hashes.dedup();
+            prefetch_entries(&self.table, &hashes);
             for hash in hashes {
                 while let Some(entry) = self.take_where(hash, |entry| is_over(entry, hash, now)) {
                     swept.removed.push(entry);

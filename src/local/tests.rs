@@ -11,6 +11,9 @@ use crate::ops::{BlockingCache, ByteCache, Kind, Remaining, Ttl};
 
 mod bounds;
 mod expiry;
+mod flooding;
+mod fuzzed;
+mod linearizable;
 mod loading;
 mod model;
 mod more;

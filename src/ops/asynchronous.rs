@@ -4,7 +4,9 @@ use std::future::Future;
 use std::pin::Pin;
 
 use super::{Found, GetOptions, Kind, Loaded, Remaining, SetOptions, Swap, Ttl};
-use crate::error::{ErrorKind, Result};
+#[cfg(doc)]
+use crate::error::ErrorKind;
+use crate::error::Result;
 use crate::stats::CacheStats;
 use crate::value::Value;
 
@@ -65,7 +67,7 @@ pub trait ByteCache: Send + Sync {
         options: GetOptions,
     ) -> BoxFuture<'a, Result<Option<Found>>> {
         let _ = (key, options);
-        unsupported()
+        unsupported(self.kind(), "get_ex")
     }
     /// As [`ByteCache::set_bytes`], with a stale window, tags and a deadline of its own.
     fn set_ex_bytes<'a>(
@@ -75,7 +77,7 @@ pub trait ByteCache: Send + Sync {
         options: &'a SetOptions,
     ) -> BoxFuture<'a, Result<()>> {
         let _ = (key, value, options);
-        unsupported()
+        unsupported(self.kind(), "set_ex")
     }
     /// Stores `value` only where `key` is absent; false where it was there. Atomic.
     fn add_bytes<'a>(
@@ -85,7 +87,7 @@ pub trait ByteCache: Send + Sync {
         ttl: Ttl,
     ) -> BoxFuture<'a, Result<bool>> {
         let _ = (key, value, ttl);
-        unsupported()
+        unsupported(self.kind(), "add")
     }
     /// Stores `value` only where `key` is there; false where it was absent. Atomic.
     fn replace_bytes<'a>(
@@ -95,7 +97,7 @@ pub trait ByteCache: Send + Sync {
         ttl: Ttl,
     ) -> BoxFuture<'a, Result<bool>> {
         let _ = (key, value, ttl);
-        unsupported()
+        unsupported(self.kind(), "replace")
     }
     /// Stores `value` only where the present value is `expected`. Atomic.
     fn compare_and_set_bytes<'a>(
@@ -106,7 +108,7 @@ pub trait ByteCache: Send + Sync {
         ttl: Ttl,
     ) -> BoxFuture<'a, Result<Swap>> {
         let _ = (key, expected, value, ttl);
-        unsupported()
+        unsupported(self.kind(), "compare_and_set")
     }
     /// The value of `key`; where there is none, `load` is awaited and its answer stored with `options`.
     /// However many ask for one key, one loads and the others get what it got; where that one is
@@ -119,32 +121,34 @@ pub trait ByteCache: Send + Sync {
         load: BoxFuture<'a, Result<Option<Loaded>>>,
     ) -> BoxFuture<'a, Result<Option<Value>>> {
         let _ = (key, options, load);
-        unsupported()
+        unsupported(self.kind(), "get_or_load")
     }
     /// Adds `delta` to a decimal number and returns the sum; an absent key counts as 0 and is given
     /// `ttl`, a present one keeps its own. Atomic. [`ErrorKind::Type`] where the value is no canonical
     /// 64-bit decimal, or the sum overflows.
     fn incr_bytes<'a>(&'a self, key: &'a [u8], delta: i64, ttl: Ttl) -> BoxFuture<'a, Result<i64>> {
         let _ = (key, delta, ttl);
-        unsupported()
+        unsupported(self.kind(), "incr")
     }
     /// Removes all keys that begin with `prefix`; returns how many there were.
     fn delete_prefix_bytes<'a>(&'a self, prefix: &'a [u8]) -> BoxFuture<'a, Result<u64>> {
         let _ = prefix;
-        unsupported()
+        unsupported(self.kind(), "delete_prefix")
     }
     /// All keys that begin with `prefix`, in no order.
     fn keys_bytes<'a>(&'a self, prefix: &'a [u8]) -> BoxFuture<'a, Result<Vec<Vec<u8>>>> {
         let _ = prefix;
-        unsupported()
+        unsupported(self.kind(), "keys")
     }
     /// Makes all values that carry `tag` absent, at a cost that does not grow with their number.
     fn invalidate_tag_bytes<'a>(&'a self, tag: &'a [u8]) -> BoxFuture<'a, Result<()>> {
         let _ = tag;
-        unsupported()
+        unsupported(self.kind(), "invalidate_tag")
     }
 }
 
-fn unsupported<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T>> {
-    Box::pin(async { Err(ErrorKind::Unsupported.into()) })
+#[cold]
+fn unsupported<'a, T: Send + 'a>(kind: Kind, operation: &str) -> BoxFuture<'a, Result<T>> {
+    let error = kind.unsupported(operation);
+    Box::pin(async { Err(error) })
 }

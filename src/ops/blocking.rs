@@ -11,7 +11,9 @@ use super::{
     Events, Found, GetOptions, Kind, Listener, Loader, Lock, OwnedLoader, Remaining, SetOptions,
     Swap, Ttl,
 };
-use crate::error::{ErrorKind, Result};
+#[cfg(doc)]
+use crate::error::ErrorKind;
+use crate::error::Result;
 use crate::stats::CacheStats;
 use crate::value::Value;
 
@@ -57,37 +59,37 @@ pub trait BlockingCache: Send + Sync {
     /// As [`ByteCache::get_ex_bytes`].
     fn get_ex(&self, key: &[u8], options: GetOptions) -> Result<Option<Found>> {
         let _ = (key, options);
-        unsupported()
+        unsupported(self.kind(), "get_ex")
     }
     /// As [`ByteCache::set_ex_bytes`].
     fn set_ex(&self, key: &[u8], value: &[u8], options: &SetOptions) -> Result<()> {
         let _ = (key, value, options);
-        unsupported()
+        unsupported(self.kind(), "set_ex")
     }
     /// As [`ByteCache::add_bytes`].
     fn add(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
         let _ = (key, value, ttl);
-        unsupported()
+        unsupported(self.kind(), "add")
     }
     /// As [`ByteCache::replace_bytes`].
     fn replace(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
         let _ = (key, value, ttl);
-        unsupported()
+        unsupported(self.kind(), "replace")
     }
     /// As [`ByteCache::compare_and_set_bytes`].
     fn compare_and_set(&self, key: &[u8], expected: &[u8], value: &[u8], ttl: Ttl) -> Result<Swap> {
         let _ = (key, expected, value, ttl);
-        unsupported()
+        unsupported(self.kind(), "compare_and_set")
     }
     /// As [`ByteCache::incr_bytes`].
     fn incr(&self, key: &[u8], delta: i64, ttl: Ttl) -> Result<i64> {
         let _ = (key, delta, ttl);
-        unsupported()
+        unsupported(self.kind(), "incr")
     }
     /// As [`ByteCache::delete_prefix_bytes`].
     fn delete_prefix(&self, prefix: &[u8]) -> Result<u64> {
         let _ = prefix;
-        unsupported()
+        unsupported(self.kind(), "delete_prefix")
     }
     /// Shows `visit` the keys that begin with `prefix`, in no order, until it breaks. No lock is held
     /// while it runs. Of a Local cache each shard is seen as it was at one moment; Redis may name a key
@@ -98,12 +100,12 @@ pub trait BlockingCache: Send + Sync {
         visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<()> {
         let _ = (prefix, visit);
-        unsupported()
+        unsupported(self.kind(), "for_each_key")
     }
     /// As [`ByteCache::invalidate_tag_bytes`].
     fn invalidate_tag(&self, tag: &[u8]) -> Result<()> {
         let _ = tag;
-        unsupported()
+        unsupported(self.kind(), "invalidate_tag")
     }
     /// The value of `key`; where there is none, `load` is called and its answer stored with `options`
     /// (or those that it names). However many ask for one key, one loads, on its own thread before its
@@ -119,7 +121,7 @@ pub trait BlockingCache: Send + Sync {
         load: &mut Loader<'_>,
     ) -> Result<Option<Value>> {
         let _ = (key, options, load);
-        unsupported()
+        unsupported(self.kind(), "get_or_load")
     }
     /// As [`BlockingCache::get_or_load`], with a loader that owns what it needs: where `refresh_ahead`
     /// asks for a reload, it runs in the background.
@@ -135,49 +137,49 @@ pub trait BlockingCache: Send + Sync {
     /// all that time. [`ErrorKind::Invalid`] where `lease` is zero.
     fn lock(&self, name: &[u8], lease: Duration, wait: Duration) -> Result<Option<Lock>> {
         let _ = (name, lease, wait);
-        unsupported()
+        unsupported(self.kind(), "lock")
     }
     /// Reads `keys` from L2 into L1; returns how many were there. On a Hybrid only.
     fn warm(&self, keys: &[&[u8]]) -> Result<u64> {
         let _ = keys;
-        unsupported()
+        unsupported(self.kind(), "warm")
     }
     /// As [`BlockingCache::warm`], for up to `limit` keys that begin with `prefix`.
     fn warm_prefix(&self, prefix: &[u8], limit: u64) -> Result<u64> {
         let _ = (prefix, limit);
-        unsupported()
+        unsupported(self.kind(), "warm_prefix")
     }
     /// Writes all live entries to a file, which appears complete or not at all; returns how many. On a
     /// Local cache only.
     fn save(&self, path: &Path) -> Result<u64> {
         let _ = path;
-        unsupported()
+        unsupported(self.kind(), "save")
     }
     /// Stores the entries of a file that [`BlockingCache::save`] wrote; returns how many. The time
     /// since then is deducted from their TTLs. A damaged file loads nothing: [`ErrorKind::Corrupt`].
     fn load(&self, path: &Path) -> Result<u64> {
         let _ = path;
-        unsupported()
+        unsupported(self.kind(), "load")
     }
     /// The counters in the Prometheus text format.
     fn metrics(&self) -> Result<String> {
-        unsupported()
+        unsupported(self.kind(), "metrics")
     }
     /// Calls `listener` for each of `events` from now on, on a thread of the library; returns a number
     /// for [`BlockingCache::unsubscribe`]. Events that come faster than they are heard are dropped.
     fn subscribe(&self, events: Events, listener: Listener) -> Result<u64> {
         let _ = (events, listener);
-        unsupported()
+        unsupported(self.kind(), "subscribe")
     }
     /// Ends a subscription; once it has returned, the listener is not running and is not called again
     /// (but may be, where it is called by the listener itself). False for a number that names none.
     fn unsubscribe(&self, id: u64) -> Result<bool> {
         let _ = id;
-        unsupported()
+        unsupported(self.kind(), "unsubscribe")
     }
 }
 
 #[cold]
-fn unsupported<T>() -> Result<T> {
-    Err(ErrorKind::Unsupported.into())
+fn unsupported<T>(kind: Kind, operation: &str) -> Result<T> {
+    Err(kind.unsupported(operation))
 }

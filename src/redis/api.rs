@@ -1,15 +1,23 @@
-//! The operations of [`RedisCache`], blocking and asynchronous. Each is: check the arguments, build
-//! the request, send it, read the reply; only the sending differs.
+//! The operations of [`RedisCache`] for callers without an event loop (`tasks` has the others'), and what
+//! both share. Those of one command are: check the arguments, build the request, send it, read the reply;
+//! the others are written once, for both, upon a [`Line`].
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use ::redis::Value as Reply;
 
 use super::commands::{self, Replies, Request};
+use super::line::{Line, now};
+use super::presence::Settled;
 use super::{RedisCache, Shared};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::key::{check_key, check_value};
 use crate::metrics::{self, Operation};
-use crate::ops::{BlockingCache, BoxFuture, ByteCache, Kind, Remaining, Ttl};
+use crate::ops::{
+    BlockingCache, ByteCache, Found, GetOptions, Kind, Lock, Remaining, SetOptions, Swap, Ttl,
+};
 use crate::runtime;
 use crate::stats::{CacheStats, Counter};
 use crate::value::Value;
@@ -33,42 +41,43 @@ impl Shared {
         self.count_error(replies)
     }
 
-    async fn send_async(self: &Arc<Self>, request: &Request) -> Result<Replies> {
+    pub(super) async fn send_async(self: &Arc<Self>, request: &Request) -> Result<Replies> {
         let replies = self.run_async(request, self.deadline()).await;
         self.count_error(replies)
     }
 
-    fn count_error<T>(&self, result: Result<T>) -> Result<T> {
+    pub(super) fn count_error<T>(&self, result: Result<T>) -> Result<T> {
         if result.is_err() {
             self.counters.count(Counter::Errors);
         }
         result
     }
 
-    fn read_get(&self, key: &[u8], replies: Replies) -> Result<Option<Value>> {
-        let value = replies.one().and_then(|reply| self.keyspace.value(key, reply));
-        let value = self.count_error(value)?;
+    pub(super) fn read_get(&self, key: &[u8], replies: Replies) -> Result<Read> {
+        let reply = self.count_error(replies.one())?;
+        if let Reply::BulkString(stored) = &reply
+            && self.keyspace.has_conditions(stored)
+        {
+            let Reply::BulkString(stored) = reply else { return Ok(Read::Value(None)) };
+            return Ok(Read::Conditional(stored));
+        }
+        let value = self.count_error(self.keyspace.value(key, reply))?;
         self.counters.count(if value.is_some() { Counter::Hits } else { Counter::Misses });
-        Ok(value)
+        Ok(Read::Value(value))
     }
 
-    fn read_get_many(&self, keys: &[&[u8]], replies: Replies) -> Result<Vec<Option<Value>>> {
-        let values = replies.one().and_then(|reply| self.keyspace.values(keys, reply));
-        let (values, unreadable) = self.count_error(values)?;
-        let hits = values.iter().flatten().count();
-        self.counters.add(Counter::Hits, hits as u64);
-        self.counters.add(Counter::Misses, (keys.len() - hits) as u64);
-        self.counters.add(Counter::Errors, unreadable);
-        Ok(values)
-    }
-
-    fn read_set(&self, replies: Replies, ttl_ms: Option<u64>) -> Result<()> {
+    pub(super) fn read_set(&self, replies: Replies, ttl_ms: Option<u64>) -> Result<()> {
         self.count_error(replies.one().and_then(commands::done))?;
         self.counters.count(if ttl_ms == Some(0) { Counter::Deletes } else { Counter::Sets });
         Ok(())
     }
 
-    fn read_set_many(&self, replies: Replies, items: usize, ttl_ms: Option<u64>) -> Result<()> {
+    pub(super) fn read_set_many(
+        &self,
+        replies: Replies,
+        items: usize,
+        ttl_ms: Option<u64>,
+    ) -> Result<()> {
         if ttl_ms == Some(0) {
             return self.read_delete_many(replies).map(drop);
         }
@@ -78,10 +87,6 @@ impl Shared {
         Ok(())
     }
 
-    fn read_delete(&self, replies: Replies) -> Result<bool> {
-        self.read_delete_many(replies).map(|deleted| deleted > 0)
-    }
-
     fn read_delete_many(&self, replies: Replies) -> Result<u64> {
         let deleted = self.count_error(replies.one().and_then(commands::integer))?;
         let deleted = u64::try_from(deleted).unwrap_or(0);
@@ -89,23 +94,19 @@ impl Shared {
         Ok(deleted)
     }
 
-    fn read_flag(&self, replies: Replies) -> Result<bool> {
-        self.count_error(replies.one().and_then(commands::integer)).map(|n| n > 0)
-    }
-
-    fn read_ttl(&self, replies: Replies) -> Result<Option<Remaining>> {
-        self.count_error(replies.one().and_then(commands::remaining))
-    }
-
-    fn read_expire(&self, replies: Replies) -> Result<bool> {
-        self.count_error(commands::expired(replies))
-    }
-
-    fn read_ping(&self, replies: Replies) -> Result<()> {
+    pub(super) fn read_ping(&self, replies: Replies) -> Result<()> {
         self.count_error(replies.one()).map(drop)
     }
 
-    fn snapshot(&self) -> CacheStats {
+    /// Removes all keys that begin with `prefix`.
+    pub(super) async fn remove_all_below(self: &Arc<Self>, prefix: &[u8]) -> Result<u64> {
+        let removed = self.clear(prefix, self.endpoint.options.timeout).await;
+        let removed = self.count_error(removed)?;
+        self.counters.add(Counter::Deletes, removed);
+        Ok(removed)
+    }
+
+    pub(super) fn snapshot(&self) -> CacheStats {
         let count = |counter| self.counters.get(counter);
         CacheStats {
             size: u64::MAX,
@@ -120,13 +121,20 @@ impl Shared {
     }
 }
 
+/// What GET brought.
+pub(super) enum Read {
+    Value(Option<Value>),
+    /// The stored bytes of a value whose conditions have to be looked at first.
+    Conditional(Vec<u8>),
+}
+
 pub(super) fn ping() -> Request {
     Request::read(::redis::cmd("PING"))
 }
 
 /// Waits for an operation of many trips, each of which has a deadline of its own.
 fn wait<T>(operation: impl Future<Output = Result<T>>) -> Result<T> {
-    const LONG: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
+    const LONG: Duration = Duration::from_secs(365 * 24 * 3600);
     runtime::block_on(Instant::now() + LONG, operation)?
 }
 
@@ -139,7 +147,10 @@ impl BlockingCache for RedisCache {
         let _timing = self.shared.durations.time(Operation::Get);
         check_key(key)?;
         let cache = &self.shared;
-        cache.read_get(key, cache.send(&cache.keyspace.get(key))?)
+        match cache.read_get(key, cache.send(&cache.keyspace.get(key))?)? {
+            Read::Value(value) => Ok(value),
+            Read::Conditional(stored) => now(self.line(None).get_conditional(key, stored)),
+        }
     }
 
     fn set(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<()> {
@@ -152,16 +163,12 @@ impl BlockingCache for RedisCache {
 
     fn delete(&self, key: &[u8]) -> Result<bool> {
         let _timing = self.shared.durations.time(Operation::Delete);
-        check_key(key)?;
-        let cache = &self.shared;
-        cache.read_delete(cache.send(&cache.keyspace.unlink(key))?)
+        now(self.line(None).delete(key))
     }
 
     fn exists(&self, key: &[u8]) -> Result<bool> {
         let _timing = self.shared.durations.time(Operation::Exists);
-        check_key(key)?;
-        let cache = &self.shared;
-        cache.read_flag(cache.send(&cache.keyspace.exists(key))?)
+        now(self.line(None).exists(key))
     }
 
     fn clear(&self) -> Result<()> {
@@ -171,12 +178,7 @@ impl BlockingCache for RedisCache {
 
     fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
         let _timing = self.shared.durations.time(Operation::GetMany);
-        let cache = &self.shared;
-        cache.check_keys(keys)?;
-        if keys.is_empty() {
-            return Ok(Vec::new());
-        }
-        cache.read_get_many(keys, cache.send(&cache.keyspace.get_many(keys))?)
+        now(self.line(None).get_many(keys))
     }
 
     fn set_many(&self, items: &[(&[u8], &[u8])], ttl: Ttl) -> Result<()> {
@@ -193,27 +195,17 @@ impl BlockingCache for RedisCache {
 
     fn delete_many(&self, keys: &[&[u8]]) -> Result<u64> {
         let _timing = self.shared.durations.time(Operation::DeleteMany);
-        let cache = &self.shared;
-        cache.check_keys(keys)?;
-        if keys.is_empty() {
-            return Ok(0);
-        }
-        cache.read_delete_many(cache.send(&cache.keyspace.unlink_many(keys))?)
+        now(self.line(None).delete_many(keys))
     }
 
     fn ttl(&self, key: &[u8]) -> Result<Option<Remaining>> {
         let _timing = self.shared.durations.time(Operation::Ttl);
-        check_key(key)?;
-        let cache = &self.shared;
-        cache.read_ttl(cache.send(&cache.keyspace.pttl(key))?)
+        now(self.line(None).ttl(key))
     }
 
     fn expire(&self, key: &[u8], ttl: Ttl) -> Result<bool> {
         let _timing = self.shared.durations.time(Operation::Expire);
-        check_key(key)?;
-        let cache = &self.shared;
-        let ttl_ms = cache.resolve(ttl)?;
-        cache.read_expire(cache.send(&cache.keyspace.expire(key, ttl_ms))?)
+        now(self.line(None).expire(key, ttl))
     }
 
     fn count(&self) -> Result<u64> {
@@ -230,6 +222,61 @@ impl BlockingCache for RedisCache {
         self.shared.read_ping(self.shared.send(&ping())?)
     }
 
+    fn get_ex(&self, key: &[u8], options: GetOptions) -> Result<Option<Found>> {
+        let _timing = self.shared.durations.time(Operation::Get);
+        now(self.line(options.timeout).get_with_time(key)).map(|found| found.map(Settled::found))
+    }
+
+    fn set_ex(&self, key: &[u8], value: &[u8], options: &SetOptions) -> Result<()> {
+        let _timing = self.shared.durations.time(Operation::Set);
+        now(self.line(options.timeout).set_with(key, value, options))
+    }
+
+    fn add(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
+        let _timing = self.shared.durations.time(Operation::Add);
+        now(self.line(None).add(key, value, ttl))
+    }
+
+    fn replace(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
+        let _timing = self.shared.durations.time(Operation::Replace);
+        now(self.line(None).replace(key, value, ttl))
+    }
+
+    fn compare_and_set(&self, key: &[u8], expected: &[u8], value: &[u8], ttl: Ttl) -> Result<Swap> {
+        let _timing = self.shared.durations.time(Operation::CompareAndSet);
+        now(self.line(None).compare_and_set(key, expected, value, ttl))
+    }
+
+    fn incr(&self, key: &[u8], delta: i64, ttl: Ttl) -> Result<i64> {
+        let _timing = self.shared.durations.time(Operation::Incr);
+        now(self.line(None).incr(key, delta, ttl))
+    }
+
+    fn delete_prefix(&self, prefix: &[u8]) -> Result<u64> {
+        let _timing = self.shared.durations.time(Operation::DeletePrefix);
+        wait(self.shared.remove_all_below(prefix))
+    }
+
+    fn for_each_key(
+        &self,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let _timing = self.shared.durations.time(Operation::ForEachKey);
+        let cache = &self.shared;
+        cache.count_error(cache.visit_keys(prefix, cache.endpoint.options.timeout, visit))
+    }
+
+    fn invalidate_tag(&self, tag: &[u8]) -> Result<()> {
+        let _timing = self.shared.durations.time(Operation::InvalidateTag);
+        now(self.line(None).invalidate_tag(tag))
+    }
+
+    fn lock(&self, name: &[u8], lease: Duration, wait: Duration) -> Result<Option<Lock>> {
+        let _timing = self.shared.durations.time(Operation::Lock);
+        self.shared.lock(name, lease, wait)
+    }
+
     fn metrics(&self) -> Result<String> {
         let stats = BlockingCache::stats(self)?;
         let shared = &self.shared;
@@ -237,139 +284,9 @@ impl BlockingCache for RedisCache {
     }
 }
 
-impl ByteCache for RedisCache {
-    fn kind(&self) -> Kind {
-        Kind::Redis
+impl RedisCache {
+    /// For one call of an operation of several steps.
+    fn line(&self, timeout: Option<Duration>) -> Line<'_> {
+        self.shared.blocking_line(timeout)
     }
-
-    fn get_bytes<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Value>>> {
-        let cache = &self.shared;
-        Box::pin(async move {
-            check_key(key)?;
-            cache.read_get(key, cache.send_async(&cache.keyspace.get(key)).await?)
-        })
-    }
-
-    fn set_bytes<'a>(
-        &'a self,
-        key: &'a [u8],
-        value: &'a [u8],
-        ttl: Ttl,
-    ) -> BoxFuture<'a, Result<()>> {
-        let cache = &self.shared;
-        Box::pin(async move {
-            cache.check_item(key, value)?;
-            let ttl_ms = cache.resolve(ttl)?;
-            let replies = cache.send_async(&cache.keyspace.set(key, value, ttl_ms)?).await?;
-            cache.read_set(replies, ttl_ms)
-        })
-    }
-
-    fn delete_bytes<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<bool>> {
-        let cache = &self.shared;
-        Box::pin(async move {
-            check_key(key)?;
-            cache.read_delete(cache.send_async(&cache.keyspace.unlink(key)).await?)
-        })
-    }
-
-    fn exists_bytes<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<bool>> {
-        let cache = &self.shared;
-        Box::pin(async move {
-            check_key(key)?;
-            cache.read_flag(cache.send_async(&cache.keyspace.exists(key)).await?)
-        })
-    }
-
-    fn clear_bytes(&self) -> BoxFuture<'_, Result<()>> {
-        let cache = &self.shared;
-        Box::pin(async move {
-            let cleared = cache.clear(cache.endpoint.options.timeout).await;
-            let removed = cache.count_error(cleared)?;
-            cache.counters.add(Counter::Deletes, removed);
-            Ok(())
-        })
-    }
-
-    fn get_many_bytes<'a>(
-        &'a self,
-        keys: &'a [&'a [u8]],
-    ) -> BoxFuture<'a, Result<Vec<Option<Value>>>> {
-        let cache = &self.shared;
-        Box::pin(async move {
-            cache.check_keys(keys)?;
-            if keys.is_empty() {
-                return Ok(Vec::new());
-            }
-            let replies = cache.send_async(&cache.keyspace.get_many(keys)).await?;
-            cache.read_get_many(keys, replies)
-        })
-    }
-
-    fn set_many_bytes<'a>(
-        &'a self,
-        items: &'a [(&'a [u8], &'a [u8])],
-        ttl: Ttl,
-    ) -> BoxFuture<'a, Result<()>> {
-        let cache = &self.shared;
-        Box::pin(async move {
-            items.iter().try_for_each(|(key, value)| cache.check_item(key, value))?;
-            let ttl_ms = cache.resolve(ttl)?;
-            if items.is_empty() {
-                return Ok(());
-            }
-            let replies = cache.send_async(&cache.keyspace.set_many(items, ttl_ms)?).await?;
-            cache.read_set_many(replies, items.len(), ttl_ms)
-        })
-    }
-
-    fn delete_many_bytes<'a>(&'a self, keys: &'a [&'a [u8]]) -> BoxFuture<'a, Result<u64>> {
-        let cache = &self.shared;
-        Box::pin(async move {
-            cache.check_keys(keys)?;
-            if keys.is_empty() {
-                return Ok(0);
-            }
-            cache.read_delete_many(cache.send_async(&cache.keyspace.unlink_many(keys)).await?)
-        })
-    }
-
-    fn ttl_bytes<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Remaining>>> {
-        let cache = &self.shared;
-        Box::pin(async move {
-            check_key(key)?;
-            cache.read_ttl(cache.send_async(&cache.keyspace.pttl(key)).await?)
-        })
-    }
-
-    fn expire_bytes<'a>(&'a self, key: &'a [u8], ttl: Ttl) -> BoxFuture<'a, Result<bool>> {
-        let cache = &self.shared;
-        Box::pin(async move {
-            check_key(key)?;
-            let ttl_ms = cache.resolve(ttl)?;
-            cache.read_expire(cache.send_async(&cache.keyspace.expire(key, ttl_ms)).await?)
-        })
-    }
-
-    fn count_bytes(&self) -> BoxFuture<'_, Result<u64>> {
-        let cache = &self.shared;
-        Box::pin(async move {
-            let counted = cache.count(cache.endpoint.options.timeout).await;
-            cache.count_error(counted)
-        })
-    }
-
-    fn stats_bytes(&self) -> BoxFuture<'_, Result<CacheStats>> {
-        Box::pin(std::future::ready(Ok(self.shared.snapshot())))
-    }
-
-    fn ping_bytes(&self) -> BoxFuture<'_, Result<()>> {
-        let cache = &self.shared;
-        Box::pin(async move { cache.read_ping(cache.send_async(&ping()).await?) })
-    }
-}
-
-/// Without a prefix there is no telling which keys are this cache's.
-pub(super) fn no_prefix() -> Error {
-    Error::new(ErrorKind::Unsupported, "clear and count need a prefix")
 }

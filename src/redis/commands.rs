@@ -10,6 +10,7 @@ use std::time::Duration;
 use ::redis::{Arg, Cmd, Pipeline, RedisWrite, Value as Reply};
 
 use super::error_map::checked;
+use super::scripts;
 use crate::envelope::{About, Envelope};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::Remaining;
@@ -99,6 +100,15 @@ impl Replies {
     }
 }
 
+/// What MGET brought.
+pub(super) struct Values {
+    pub(super) values: Vec<Option<Value>>,
+    /// How many could not be read.
+    pub(super) unreadable: u64,
+    /// The places and stored bytes of those whose conditions have to be looked at first.
+    pub(super) conditional: Vec<(usize, Vec<u8>)>,
+}
+
 /// How keys and values are written.
 #[derive(Clone, Debug)]
 pub(super) struct Keyspace {
@@ -120,7 +130,7 @@ impl Keyspace {
         let _ = arg.write_all(key);
     }
 
-    fn command(&self, name: &str, key: &[u8]) -> Cmd {
+    pub(super) fn command(&self, name: &str, key: &[u8]) -> Cmd {
         let mut cmd = Cmd::with_capacity(2, name.len() + self.prefix.len() + key.len());
         cmd.arg(name);
         self.key(&mut cmd, key);
@@ -234,15 +244,22 @@ impl Keyspace {
         }
     }
 
-    /// The values in the reply to MGET; a value that can't be read is a miss, and counted.
-    pub(super) fn values(&self, keys: &[&[u8]], reply: Reply) -> Result<(Vec<Option<Value>>, u64)> {
+    /// The values in the reply to MGET. A value that can't be read is a miss, and counted.
+    pub(super) fn values(&self, keys: &[&[u8]], reply: Reply) -> Result<Values> {
         let Reply::Array(replies) = reply else { return Err(surprise("no array")) };
         if replies.len() != keys.len() {
             return Err(surprise("another number of values"));
         }
-        let mut unreadable = 0;
+        let (mut unreadable, mut conditional) = (0, Vec::new());
         let mut values = Vec::with_capacity(keys.len());
         for (key, reply) in keys.iter().zip(replies) {
+            if let Reply::BulkString(stored) = &reply
+                && self.has_conditions(stored)
+            {
+                conditional.push((values.len(), stored.clone()));
+                values.push(None);
+                continue;
+            }
             values.push(match self.value(key, reply) {
                 Ok(value) => value,
                 Err(error) if error.kind() == ErrorKind::NoMemory => return Err(error),
@@ -252,7 +269,7 @@ impl Keyspace {
                 }
             });
         }
-        Ok((values, unreadable))
+        Ok(Values { values, unreadable, conditional })
     }
 
     /// The replies to [`Keyspace::fetch`] for one key.
@@ -272,8 +289,11 @@ impl Keyspace {
     }
 }
 
-/// The first key of a command of this module.
+/// The first key of a command of this module, or of a script.
 pub(super) fn first_key(cmd: &Cmd) -> &[u8] {
+    if let Some(key) = scripts::key_of(cmd) {
+        return key;
+    }
     match cmd.args_iter().nth(1) {
         Some(Arg::Simple(key)) => key,
         _ => &[],
@@ -379,10 +399,11 @@ mod tests {
         assert_eq!(app().value(b"k", bulk(b"nine bytes")).unwrap_err().kind(), ErrorKind::TooBig);
         let damaged = bulk(&stored[..3]);
         assert_eq!(app().value(b"k", damaged.clone()).unwrap_err().kind(), ErrorKind::Corrupt);
-        let (values, unreadable) = app()
-            .values(&[&b"k"[..]; 3], Reply::Array(vec![bulk(&stored), Reply::Nil, damaged]))
-            .unwrap();
-        assert_eq!((values.iter().flatten().count(), unreadable), (1, 1));
+        let tagged = bulk(b"\xC1LC\x01\x04\xFB");
+        let read = vec![bulk(&stored), Reply::Nil, damaged, tagged];
+        let read = app().values(&[&b"k"[..]; 4], Reply::Array(read)).unwrap();
+        assert_eq!((read.values.iter().flatten().count(), read.unreadable), (1, 1));
+        assert_eq!(read.conditional.len(), 1);
         assert_eq!(remaining(Reply::Int(-2)).unwrap(), None);
         assert_eq!(remaining(Reply::Int(-1)).unwrap(), Some(Remaining::Forever));
     }

@@ -32,6 +32,8 @@ pub(super) struct Link {
     pub(super) stream: Stream,
     /// The server speaks RESP3 with us.
     pub(super) resp3: bool,
+    /// The number by which the server knows this connection, where it tells.
+    pub(super) id: Option<u64>,
     pub(super) address: Address,
 }
 
@@ -63,11 +65,11 @@ pub(super) async fn connect_to(
 ) -> Result<Link> {
     let connecting = async {
         let mut stream = open(endpoint, resolver, &address, deadline).await?;
-        let resp3 = handshake(endpoint, &mut stream, &address).await?;
-        Ok((stream, resp3))
+        let (resp3, id) = handshake(endpoint, &mut stream, &address).await?;
+        Ok((stream, resp3, id))
     };
     match tokio::time::timeout_at(deadline, connecting).await {
-        Ok(connected) => connected.map(|(stream, resp3)| Link { stream, resp3, address }),
+        Ok(connected) => connected.map(|(stream, resp3, id)| Link { stream, resp3, id, address }),
         Err(_) => Err(not_reached(&address.to_string(), &"no answer in time")),
     }
 }
@@ -126,8 +128,12 @@ async fn open_tcp(
     Err(last)
 }
 
-/// What a connection says first. True where the server speaks RESP3.
-async fn handshake(endpoint: &Endpoint, stream: &mut Stream, address: &Address) -> Result<bool> {
+/// What a connection says first. Returns whether the server speaks RESP3, and the connection's number.
+async fn handshake(
+    endpoint: &Endpoint,
+    stream: &mut Stream,
+    address: &Address,
+) -> Result<(bool, Option<u64>)> {
     if endpoint.options.protocol >= 3 {
         let (cmds, needed) = greeting(endpoint, true);
         let replies = converse(stream, &cmds).await;
@@ -139,13 +145,27 @@ async fn handshake(endpoint: &Endpoint, stream: &mut Stream, address: &Address) 
                 if error.code() == "NOPROTO" || error.details().is_some_and(unknown_command)
         );
         if !refused {
-            return accepted(replies, needed, address).map(|()| true);
+            let id = replies.iter().find_map(connection_id);
+            return accepted(replies, needed, address).map(|()| (true, id));
         }
     }
     let (cmds, needed) = greeting(endpoint, false);
     let replies = converse(stream, &cmds).await;
     let replies = replies.map_err(|error| in_handshake(address, &error))?;
-    accepted(replies, needed, address).map(|()| false)
+    let id = replies.iter().rev().find_map(connection_id);
+    accepted(replies, needed, address).map(|()| (false, id))
+}
+
+/// The number of a connection in the reply to HELLO, or to CLIENT ID.
+fn connection_id(reply: &Reply) -> Option<u64> {
+    match reply {
+        Reply::Int(id) => u64::try_from(*id).ok(),
+        Reply::Map(fields) => fields.iter().find_map(|(name, value)| match (name, value) {
+            (Reply::BulkString(name), Reply::Int(id)) if name == b"id" => u64::try_from(*id).ok(),
+            _ => None,
+        }),
+        _ => None,
+    }
 }
 
 fn unknown_command(text: &str) -> bool {
@@ -187,6 +207,11 @@ fn greeting(endpoint: &Endpoint, resp3: bool) -> (Vec<Cmd>, usize) {
         let mut set_info = cmd("CLIENT");
         set_info.arg("SETINFO").arg(field).arg(value);
         cmds.push(set_info);
+    }
+    if !resp3 {
+        let mut id = cmd("CLIENT");
+        id.arg("ID");
+        cmds.push(id);
     }
     (cmds, needed)
 }

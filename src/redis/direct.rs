@@ -37,6 +37,8 @@ pub(super) struct Direct {
     tls: Option<Box<ClientConnection>>,
     /// It was made for this state of the topology.
     pub(super) epoch: u64,
+    /// The number by which the server knows it.
+    pub(super) id: Option<u64>,
     /// No call got a reply on it yet.
     pub(super) fresh: bool,
     /// It must not be used again.
@@ -65,6 +67,7 @@ impl Direct {
             socket: socket.map_err(failed)?,
             tls,
             epoch,
+            id: link.id,
             fresh: true,
             broken: false,
             last_call: Instant::now(),

@@ -112,7 +112,7 @@ impl Endpoint {
         }
     }
 
-    /// The client for a Cluster, which follows its slots and redirects by itself.
+    /// The client for a Cluster, which knows its slots. What is sent again is not its matter.
     pub(super) fn cluster_client(
         &self,
         nodes: &[HostPort],
@@ -144,9 +144,7 @@ impl Endpoint {
         let mut builder = ::redis::cluster::ClusterClientBuilder::new(nodes)
             .connection_timeout(options.connect_timeout)
             .response_timeout(options.timeout)
-            .retries(CLUSTER_RETRIES)
-            .min_retry_wait(10)
-            .max_retry_wait(200)
+            .retries(0)
             .tcp_settings(self.tcp_settings())
             .use_protocol(match options.protocol {
                 2 => ::redis::ProtocolVersion::RESP2,
@@ -171,6 +169,3 @@ impl Endpoint {
         }
     }
 }
-
-/// How often the Cluster client follows a redirect or tries again, within the deadline.
-const CLUSTER_RETRIES: u32 = 8;

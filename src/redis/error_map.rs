@@ -3,6 +3,7 @@
 //! The question that decides the class is whether the server can have executed the command:
 //! [`Trip::NotSent`] says that it surely has not, [`Trip::Unknown`] that nobody knows.
 
+use std::borrow::Cow;
 use std::io;
 
 use ::redis::{ErrorKind as Theirs, RedisError, ServerError, ServerErrorKind, Value as Reply};
@@ -27,22 +28,71 @@ impl Trip {
     }
 }
 
+impl Trip {
+    /// Whether nobody waited for the reply any more, so that the request may still be on its way. A
+    /// connection that broke is known to the server as broken too.
+    pub(super) fn was_given_up(&self) -> bool {
+        match self {
+            Self::NotSent(_) => false,
+            Self::Unknown(error) => match error.kind() {
+                ErrorKind::Interrupted | ErrorKind::Closed => true,
+                ErrorKind::Timeout => error.message() == NO_REPLY,
+                _ => false,
+            },
+        }
+    }
+}
+
+/// What is said where the deadline came before the reply.
+const NO_REPLY: &str = "no reply by the deadline: the operation may or may not have been executed";
+
 /// Longest text of a server that goes into a message.
 const TEXT_MAX: usize = 200;
 
 /// The error that an error reply stands for.
 pub(super) fn server_error(reply: &ServerError) -> Error {
-    let code = reply.code();
-    let kind = match code {
-        "NOAUTH" | "WRONGPASS" | "NOPERM" => ErrorKind::Auth,
+    let text = plain_text(reply);
+    let kind = match text.split(' ').next() {
+        Some("NOAUTH" | "WRONGPASS" | "NOPERM") => ErrorKind::Auth,
         _ => ErrorKind::Server,
     };
-    let text = match reply.kind() {
-        // The parser keeps the code "ERR" under this name of its own.
-        Some(ServerErrorKind::ResponseError) => format!("ERR {}", reply.details().unwrap_or("")),
-        _ => format!("{code} {}", reply.details().unwrap_or("")),
-    };
     Error::new(kind, format!("{ANSWERED}{}", presentable(&text)))
+}
+
+/// An error reply with its code, also where it tells of a command inside of a script, which servers wrap
+/// up, the older the more.
+fn plain_text(reply: &ServerError) -> Cow<'_, str> {
+    let details = reply.details().unwrap_or("");
+    // " script: 948f…, on @user_script:1." at the end.
+    let details = match details.rsplit_once(" script: ") {
+        Some((said, place)) if place.contains(", on @user_script") => said,
+        _ => details,
+    };
+    // The parser keeps the code "ERR" under a name of its own.
+    let code = match reply.kind() {
+        Some(ServerErrorKind::ResponseError) => "ERR",
+        _ => reply.code(),
+    };
+    if code == "ERR" {
+        if details.starts_with("ACL failure") || details.contains("user executing the script can't")
+        {
+            return Cow::Owned(format!("NOPERM {details}"));
+        }
+        // "Error running script (call to f_…): @user_script:1: @user_script: 1: -OOM command …".
+        let inner = details.strip_prefix("Error running script").and_then(|rest| {
+            let (_, said) = rest.rsplit_once("@user_script:")?;
+            let (_, said) = said.split_once(": ")?;
+            Some(said.trim_start_matches('-'))
+        });
+        if let Some(inner) = inner
+            && let Some(code) = inner.split(' ').next()
+            && !code.is_empty()
+            && code.bytes().all(|byte| byte.is_ascii_uppercase())
+        {
+            return Cow::Borrowed(inner);
+        }
+    }
+    Cow::Owned(format!("{code} {details}"))
 }
 
 /// How the message of a server's error reply begins.
@@ -84,7 +134,10 @@ pub(super) fn checked(reply: Reply) -> Result<Reply> {
 
 /// Whether the server says that it is a replica, as a demoted master does after a fail-over.
 pub(super) fn is_readonly(reply: &Reply) -> bool {
-    matches!(reply, Reply::ServerError(error) if error.kind() == Some(ServerErrorKind::ReadOnly))
+    match reply {
+        Reply::ServerError(error) => plain_text(error).starts_with("READONLY "),
+        _ => false,
+    }
 }
 
 /// A failed call on a connection of the `redis` crate. Error replies come back as replies.
@@ -144,10 +197,7 @@ pub(super) fn broken(why: &dyn std::fmt::Display) -> Error {
 
 /// The deadline came between the request and its reply.
 pub(super) fn no_reply() -> Error {
-    Error::new(
-        ErrorKind::Timeout,
-        "no reply by the deadline: the operation may or may not have been executed",
-    )
+    Error::new(ErrorKind::Timeout, NO_REPLY)
 }
 
 /// No connection to `address`.
@@ -186,16 +236,30 @@ mod tests {
 
     #[test]
     fn classes_of_error_replies() {
-        for line in [
-            "NOAUTH Authentication required.",
-            "WRONGPASS invalid username-password pair or user is disabled.",
-            "NOPERM User x has no permissions to run the 'get' command",
+        for (line, kind, transient) in [
+            ("NOAUTH Authentication required.", ErrorKind::Auth, false),
+            (
+                "WRONGPASS invalid username-password pair or user is disabled.",
+                ErrorKind::Auth,
+                false,
+            ),
+            ("NOPERM User x has no permissions to run the 'get' command", ErrorKind::Auth, false),
+            ("OOM command not allowed when used memory > 'maxmemory'.", ErrorKind::Server, true),
+            ("READONLY You can't write against a read only replica.", ErrorKind::Server, true),
+            ("LOADING Redis is loading the dataset in memory", ErrorKind::Server, true),
+            ("BUSY Redis is busy running a script.", ErrorKind::Server, true),
+            ("MISCONF Redis is configured to save RDB snapshots", ErrorKind::Server, true),
+            ("NOREPLICAS Not enough good replicas to write.", ErrorKind::Server, true),
+            ("CLUSTERDOWN The cluster is down", ErrorKind::Server, true),
+            ("MASTERDOWN Link with MASTER is down", ErrorKind::Server, true),
+            ("TRYAGAIN Multiple keys request during rehashing of slot", ErrorKind::Server, true),
+            ("CROSSSLOT Keys in request don't hash to the same slot", ErrorKind::Server, false),
+            ("NOSCRIPT No matching script.", ErrorKind::Server, false),
+            ("WRONGTYPE Operation against a key", ErrorKind::Server, false),
+            ("ERR syntax error", ErrorKind::Server, false),
         ] {
-            assert_eq!(mapped(line).kind(), ErrorKind::Auth, "{line}");
-        }
-        for line in ["OOM command not allowed", "READONLY You can't write", "ERR syntax error"] {
             let error = mapped(line);
-            assert_eq!(error.kind(), ErrorKind::Server, "{line}");
+            assert_eq!((error.kind(), is_transient(&error)), (kind, transient), "{line}");
             assert_eq!(error.message(), format!("the server answered: {line}"));
         }
     }
@@ -211,6 +275,38 @@ mod tests {
         let broken = trip(io::ErrorKind::BrokenPipe);
         assert_eq!(broken.kind(), ErrorKind::Timeout);
         assert!(broken.message().contains("broke"), "{broken}");
+    }
+
+    #[test]
+    fn errors_inside_of_scripts_are_those_of_their_commands() {
+        const OLD: &str = "ERR Error running script (call to f_948fb05a): @user_script:1: ";
+        const NEW: &str = " script: 948fb05a800633cd285d7440e4d64ca534f7c396, on @user_script:1.";
+        for (line, kind, message) in [
+            (format!("{OLD}@user_script: 1: -OOM no memory"), ErrorKind::Server, "OOM no memory"),
+            (format!("OOM no memory{NEW}"), ErrorKind::Server, "OOM no memory"),
+            (format!("{OLD}WRONGTYPE Operation"), ErrorKind::Server, "WRONGTYPE Operation"),
+            (
+                format!("ERR ACL failure in script: User u has no permissions{NEW}"),
+                ErrorKind::Auth,
+                "NOPERM ACL failure in script: User u has no permissions",
+            ),
+            (
+                format!("{OLD}@user_script: 1: The user executing the script can't run this"),
+                ErrorKind::Auth,
+                "NOPERM Error running script (call to f_948fb05a): @user_script:1: @user_script: 1: \
+                 The user executing the script can't run this",
+            ),
+        ] {
+            let error = mapped(&line);
+            assert_eq!(error.kind(), kind, "{line}");
+            assert_eq!(error.message(), format!("the server answered: {message}"));
+        }
+        let readonly = |line: &str| {
+            is_readonly(&::redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap())
+        };
+        assert!(readonly("READONLY You can't write against a read only replica."));
+        assert!(readonly(&format!("{OLD}@user_script: 1: -READONLY You can't write")));
+        assert!(!readonly("ERR READONLY"));
     }
 
     #[test]

@@ -164,12 +164,25 @@ impl RedisCache {
 
     /// Removes all keys of this cache; each round trip is bounded by `per_trip`.
     pub(crate) async fn unlink_all_async(&self, per_trip: Duration) -> Result<u64> {
-        self.noted(self.shared.clear(per_trip).await)
+        self.noted(self.shared.clear(b"", per_trip).await)
     }
 
     /// How many keys this cache has; each round trip is bounded by `per_trip`.
     pub(crate) async fn count_all_async(&self, per_trip: Duration) -> Result<u64> {
         self.noted(self.shared.count(per_trip).await)
+    }
+
+    /// An operation of this cache bounded by `patience`; [`ErrorKind::Timeout`] past it.
+    pub(crate) async fn within<T>(
+        &self,
+        patience: Duration,
+        operation: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let home = super::trip::home()?;
+        match super::trip::timeout(&home, Instant::now() + patience, operation).await {
+            Some(result) => result,
+            None => Err(super::error_map::no_reply()),
+        }
     }
 
     /// Asks the server for a sign of life, and takes the invalidation stream up again where it ended

@@ -4,21 +4,31 @@
 //! | file | what |
 //! |---|---|
 //! | `mod` | opening a cache; what its clones share |
-//! | `api` | the operations, blocking and asynchronous |
+//! | `api` | the operations, blocking, and what both sorts of callers share |
+//! | `tasks` | the same for callers with an event loop |
+//! | `line`, `look`, `alter` | the operations of several steps, written once for both |
+//! | `presence`, `tags`, `stored` | which entries count as there; what is stored with a value |
+//! | `scripts`, `lua/` | what runs inside the server |
+//! | `lock`, `random` | locks |
 //! | `l2` | the same for a Hybrid: explicit deadlines, values with their remaining time |
 //! | `replay` | a Hybrid's queued writes, on their way again |
 //! | `trip` | one round trip: over which connection, what is tried again |
+//! | `tracked` | the same over the connection of the invalidation stream |
+//! | `abandoned` | writes that were given up don't come late |
 //! | `commands` | requests and replies as pure functions |
-//! | `scan` | clear and count |
+//! | `scan` | clear, count, naming and removing keys that begin alike |
 //! | `listen` | the invalidation stream |
 //! | `state`, `gate` | what a process has of connections; back-off |
-//! | `direct`, `pipe` | a connection of one caller, of many |
+//! | `direct`, `pipe`, `cluster` | a connection of one caller, of many, to many servers |
 //! | `endpoint`, `tls`, `connect`, `sentinel`, `stream`, `socket`, `reply` | from options to bytes |
 //! | `error_map` | failures to error classes |
 //!
 //! Left to others: values in memory (`local`), how both are kept coherent (`hybrid`), the envelope.
 
+mod abandoned;
+mod alter;
 mod api;
+mod cluster;
 mod commands;
 mod connect;
 mod direct;
@@ -26,18 +36,28 @@ mod endpoint;
 mod error_map;
 mod gate;
 mod l2;
+mod line;
 mod listen;
 #[cfg(test)]
 mod listen_tests;
+mod lock;
+mod look;
 mod pipe;
+mod presence;
+mod random;
 mod replay;
 mod reply;
 mod scan;
+mod scripts;
 mod sentinel;
 mod socket;
 mod state;
+mod stored;
 mod stream;
+mod tags;
+mod tasks;
 mod tls;
+mod tracked;
 mod trip;
 
 use std::fmt;

@@ -1,24 +1,22 @@
 //! [`Pipe`]: a connection that many callers share, each sending without waiting for the others'
-//! replies. One server's by the `redis` crate's multiplexed connection over a stream of ours, a
-//! Cluster's by its cluster connection.
+//! replies. One server's by the `redis` crate's multiplexed connection over a stream of ours; a Cluster's
+//! is the matter of `cluster`.
 //!
 //! Deadlines are the callers': dropping the future of a call leaves the pipe in order, its reply is
 //! thrown away when it comes. A pipe on which calls time out and nothing comes back is given up
 //! ([`Pipe::gave_nothing_since`]), so that a half-open link does not live for ever.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ::redis::aio::{ConnectionLike, MultiplexedConnection};
-use ::redis::cluster_async::ClusterConnection;
-use ::redis::cluster_routing::Slot;
-use ::redis::{AsyncConnectionConfig, Pipeline, PushInfo, RedisConnectionInfo};
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{AsyncConnectionConfig, PushInfo, RedisConnectionInfo};
 use tokio::runtime::Handle;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 
-use super::commands::{Body, Replies, Request, first_key};
+use super::cluster::Cluster;
+use super::commands::{Body, Replies, Request};
 use super::connect::Link;
 use super::endpoint::Endpoint;
 use super::error_map::{Trip, broken, from_redis, not_reached, plain_redis};
@@ -44,11 +42,13 @@ pub(super) struct Pipe {
 #[derive(Clone)]
 enum Wire {
     Single(MultiplexedConnection),
-    Cluster(ClusterConnection),
+    Cluster(Cluster),
 }
 
 struct Life {
     epoch: u64,
+    /// The number by which the server knows it.
+    id: Option<u64>,
     /// The connection has ended.
     dead: Arc<AtomicBool>,
     /// When it was made.
@@ -60,7 +60,11 @@ struct Life {
 
 impl Life {
     fn new(epoch: u64, dead: Arc<AtomicBool>, driver: Option<AbortHandle>) -> Self {
-        Self { epoch, dead, born: Instant::now(), last_reply: AtomicU64::new(0), driver }
+        Self { epoch, id: None, dead, born: Instant::now(), last_reply: AtomicU64::new(0), driver }
+    }
+
+    fn replied(&self) {
+        self.last_reply.store(self.born.elapsed().as_micros() as u64, Ordering::Release);
     }
 }
 
@@ -90,7 +94,7 @@ impl Pipe {
         epoch: u64,
         on_push: Option<OnPush>,
     ) -> Result<Self> {
-        let address = link.address.to_string();
+        let (address, id) = (link.address.to_string(), link.id);
         let mut config = settings();
         // The handshake is done already: told that this is RESP2, the crate adds nothing to it. Only
         // with a receiver of pushes it insists on a HELLO of its own, which does no harm.
@@ -112,20 +116,17 @@ impl Pipe {
             driver.await;
             drop(mark);
         });
-        let life = Life::new(epoch, dead, Some(driver.abort_handle()));
+        let mut life = Life::new(epoch, dead, Some(driver.abort_handle()));
+        life.id = id;
         Ok(Self { wire: Wire::Single(connection), life: Arc::new(life) })
     }
 
     /// Connects to the Cluster. Runs inside the runtime whose tasks drive it.
-    pub(super) async fn cluster(endpoint: &Endpoint, epoch: u64) -> Result<Self> {
-        let crate::config::Endpoint::Cluster(nodes) = &endpoint.options.endpoint else {
-            return Err(Error::new(ErrorKind::Config, "this is no Cluster"));
-        };
-        let client = endpoint.cluster_client(nodes)?;
-        let connection = client.get_async_connection().await;
-        let connection = connection.map_err(|error| refused(&endpoint.describe(), &error))?;
+    pub(super) async fn cluster(endpoint: &Endpoint, limit: usize, epoch: u64) -> Result<Self> {
+        let cluster = Cluster::connect(endpoint, limit).await?;
+        let cluster = cluster.map_err(|error| refused(&endpoint.describe(), &error))?;
         let life = Life::new(epoch, Arc::default(), None);
-        Ok(Self { wire: Wire::Cluster(connection), life: Arc::new(life) })
+        Ok(Self { wire: Wire::Cluster(cluster), life: Arc::new(life) })
     }
 
     /// A connection of a client that the program made itself.
@@ -150,6 +151,11 @@ impl Pipe {
         }
     }
 
+    /// The number by which the server knows it.
+    pub(super) fn id(&self) -> Option<u64> {
+        self.life.id
+    }
+
     /// Whether no reply came to anybody since `then`.
     pub(super) fn gave_nothing_since(&self, then: Instant) -> bool {
         self.last_reply() < then
@@ -169,30 +175,38 @@ impl Pipe {
         self.life.born + Duration::from_micros(self.life.last_reply.load(Ordering::Acquire))
     }
 
-    /// The cluster connection, where it is one.
-    pub(super) fn as_cluster(&self) -> Option<ClusterConnection> {
+    /// The Cluster, where it is one.
+    pub(super) fn as_cluster(&self) -> Option<&Cluster> {
         match &self.wire {
-            Wire::Cluster(connection) => Some(connection.clone()),
+            Wire::Cluster(cluster) => Some(cluster),
             Wire::Single(_) => None,
         }
     }
 
     /// Sends `request` and waits for its replies, without a bound of its own.
     pub(super) async fn call(&self, request: &Request, home: &Handle) -> Result<Replies, Trip> {
-        let replied = match &self.wire {
-            Wire::Single(connection) => single(connection.clone(), request).await,
-            Wire::Cluster(connection) => cluster(connection.clone(), request, home).await,
-        };
-        match &replied {
-            Ok(_) => {
-                let micros = self.life.born.elapsed().as_micros() as u64;
-                self.life.last_reply.store(micros, Ordering::Release);
-            }
+        match &self.wire {
+            Wire::Single(_) => self.call_server(request).await,
             // A Cluster's connection mends itself.
-            Err(_) if matches!(self.wire, Wire::Single(_)) => {
-                self.life.dead.store(true, Ordering::Release);
+            Wire::Cluster(cluster) => {
+                let replied = cluster.call(request, home).await;
+                if replied.is_ok() {
+                    self.life.replied();
+                }
+                replied
             }
-            Err(_) => {}
+        }
+    }
+
+    /// As [`Pipe::call`], on a pipe to one server.
+    pub(super) async fn call_server(&self, request: &Request) -> Result<Replies, Trip> {
+        let Wire::Single(connection) = &self.wire else {
+            return Err(Trip::NotSent(ErrorKind::Unsupported.into()));
+        };
+        let replied = single(connection.clone(), request).await;
+        match &replied {
+            Ok(_) => self.life.replied(),
+            Err(_) => self.life.dead.store(true, Ordering::Release),
         }
         replied
     }
@@ -237,44 +251,4 @@ fn many(replies: ::redis::RedisResult<Vec<::redis::Value>>, count: usize) -> Res
         // One error reply stands for the whole batch.
         Err(error) => from_redis(error).map(|reply| Replies::Many(vec![reply; count])),
     }
-}
-
-/// A batch goes to a Cluster as one pipeline per slot, all at once.
-async fn cluster(
-    mut connection: ClusterConnection,
-    request: &Request,
-    home: &Handle,
-) -> Result<Replies, Trip> {
-    let cmds = match &request.body {
-        Body::One(cmd) => {
-            let reply = connection.req_packed_command(cmd).await;
-            return reply.or_else(from_redis).map(Replies::One);
-        }
-        Body::Many(cmds) => cmds,
-    };
-    let count = cmds.len();
-    let mut slots: HashMap<Slot, (Vec<usize>, Pipeline)> = HashMap::new();
-    for (place, cmd) in cmds.cmd_iter().enumerate() {
-        let (places, pipeline) = slots.entry(Slot::for_key(first_key(cmd))).or_default();
-        places.push(place);
-        pipeline.add_command(cmd.clone());
-    }
-    let mut batches = JoinSet::new();
-    for (places, pipeline) in slots.into_values() {
-        let mut connection = connection.clone();
-        let sending = async move {
-            let replies = connection.req_packed_commands(&pipeline, 0, places.len()).await;
-            many(replies, places.len()).map(|replies| (places, replies.many()))
-        };
-        batches.spawn_on(sending, home);
-    }
-    let mut replies = vec![::redis::Value::Nil; count];
-    while let Some(batch) = batches.join_next().await {
-        let batch = batch.map_err(|_| Trip::Unknown(ErrorKind::Closed.into()))?;
-        let (places, batch) = batch?;
-        for (place, reply) in places.into_iter().zip(batch) {
-            replies[place] = reply;
-        }
-    }
-    Ok(Replies::Many(replies))
 }

@@ -1,23 +1,25 @@
-//! Operations over all keys of a cache, by SCAN: clear and count. They take many round trips; each has
-//! the deadline, not the whole. Keys that are stored or removed meanwhile may or may not be seen.
+//! Operations over all keys of a cache, or those that begin alike, by SCAN: clear, count, delete_prefix
+//! and naming keys. They take many round trips; each has the deadline, not the whole. Keys that are stored
+//! or removed meanwhile may or may not be seen.
 //!
 //! The prefix is escaped in the pattern and checked again on the raw key, so that no glob character
 //! lets a foreign key in; the library's own keys below the prefix stay.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::vec;
 
-use ::redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
 use ::redis::{Cmd, Value as Reply, cmd};
 
-use super::api::no_prefix;
 use super::commands::{Request, integer, surprise};
-use super::error_map::{Trip, checked, from_redis, no_reply};
+use super::error_map::{Trip, checked, no_reply};
 use super::listen::masters;
 use super::{Shared, trip};
 use crate::config::HostPort;
-use crate::error::Result;
-use crate::key::RESERVED_PREFIX;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{KEY_MAX, RESERVED_PREFIX};
+use crate::runtime;
 
 /// How many keys the server is asked to look at in one trip.
 const COUNT: usize = 1000;
@@ -29,22 +31,18 @@ enum Node {
 }
 
 impl Shared {
-    /// Removes all keys of this cache; returns how many there were.
-    pub(super) async fn clear(self: &Arc<Self>, per_trip: Duration) -> Result<u64> {
+    /// Removes all keys of this cache that begin with `own`; returns how many there were.
+    pub(super) async fn clear(self: &Arc<Self>, own: &[u8], per_trip: Duration) -> Result<u64> {
         let mut removed = 0;
-        for node in self.nodes(per_trip).await? {
-            let mut cursor = Some(Vec::from(b"0"));
-            while let Some(from) = cursor {
-                let (next, keys) = self.page(&node, &from, per_trip).await?;
-                cursor = next;
-                if keys.is_empty() {
-                    continue;
-                }
-                let request = self.unlink_raw(&keys);
-                let replies = self.run_tracked_async(&request, Instant::now() + per_trip).await?;
-                for reply in replies.many() {
-                    removed += u64::try_from(integer(reply)?).unwrap_or(0);
-                }
+        let mut scan = Scan::begin(self, own, per_trip).await?;
+        while let Some(keys) = scan.page().await? {
+            if keys.is_empty() {
+                continue;
+            }
+            let request = self.unlink_raw(&keys);
+            let replies = self.run_tracked_async(&request, Instant::now() + per_trip).await?;
+            for reply in replies.many() {
+                removed += u64::try_from(integer(reply)?).unwrap_or(0);
             }
         }
         Ok(removed)
@@ -53,21 +51,54 @@ impl Shared {
     /// Counts the keys of this cache.
     pub(super) async fn count(self: &Arc<Self>, per_trip: Duration) -> Result<u64> {
         let mut count = 0;
-        for node in self.nodes(per_trip).await? {
-            let mut cursor = Some(Vec::from(b"0"));
-            while let Some(from) = cursor {
-                let (next, keys) = self.page(&node, &from, per_trip).await?;
-                cursor = next;
-                count += keys.len() as u64;
-            }
+        let mut scan = Scan::begin(self, b"", per_trip).await?;
+        while let Some(keys) = scan.page().await? {
+            count += keys.len() as u64;
         }
         Ok(count)
     }
 
-    async fn nodes(self: &Arc<Self>, per_trip: Duration) -> Result<Vec<Node>> {
-        if self.keyspace.prefix.is_empty() {
-            return Err(no_prefix());
+    /// The keys of this cache that begin with `own`, each once and without the prefix.
+    pub(super) async fn keys(
+        self: &Arc<Self>,
+        own: &[u8],
+        per_trip: Duration,
+    ) -> Result<Vec<Vec<u8>>> {
+        let mut found = Vec::new();
+        let mut scan = Scan::begin(self, own, per_trip).await?;
+        while let Some(mut keys) = scan.page().await? {
+            for key in &mut keys {
+                key.drain(..self.keyspace.prefix.len());
+            }
+            found.append(&mut keys);
         }
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
+    }
+
+    /// Shows `visit` the keys that begin with `own`, without the prefix, until it breaks. A page of keys
+    /// is complete before the first of them is shown: nothing is under way meanwhile.
+    pub(super) fn visit_keys(
+        self: &Arc<Self>,
+        own: &[u8],
+        per_trip: Duration,
+        visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let begun = Scan::begin(self, own, per_trip);
+        let mut scan = runtime::block_on(Instant::now() + 2 * per_trip, begun)??;
+        while let Some(keys) = runtime::block_on(Instant::now() + 2 * per_trip, scan.page())?? {
+            for key in keys {
+                if visit(&key[self.keyspace.prefix.len()..]).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn nodes(self: &Arc<Self>, per_trip: Duration) -> Result<Vec<Node>> {
+        self.keyspace.needs_prefix()?;
         if !self.endpoint.is_cluster() {
             return Ok(vec![Node::Only]);
         }
@@ -76,28 +107,6 @@ impl Shared {
         let replies = self.run_async(&Request::read(slots), Instant::now() + per_trip).await?;
         let masters = masters(&replies.one()?, None).ok_or_else(|| surprise("no slots"))?;
         Ok(masters.into_iter().map(Node::OfCluster).collect())
-    }
-
-    /// One SCAN: the next cursor, if there is more, and this cache's keys as they are stored.
-    async fn page(
-        self: &Arc<Self>,
-        node: &Node,
-        cursor: &[u8],
-        per_trip: Duration,
-    ) -> Result<(Option<Vec<u8>>, Vec<Vec<u8>>)> {
-        let mut scan = cmd("SCAN");
-        scan.arg(cursor).arg("MATCH").arg(pattern(&self.keyspace.prefix)).arg("COUNT").arg(COUNT);
-        let deadline = Instant::now() + per_trip;
-        let reply = match node {
-            Node::Only => self.run_async(&Request::read(scan), deadline).await?.one()?,
-            Node::OfCluster(address) => self.ask_node(address, scan, deadline).await?,
-        };
-        let (next, mut keys) = page(reply).ok_or_else(|| surprise("no page of a scan"))?;
-        keys.retain(|key| {
-            let own = key.strip_prefix(&self.keyspace.prefix[..]);
-            own.is_some_and(|own| !own.starts_with(RESERVED_PREFIX))
-        });
-        Ok((if next == b"0" { None } else { Some(next) }, keys))
     }
 
     async fn ask_node(
@@ -109,13 +118,10 @@ impl Shared {
         let home = trip::home()?;
         let asking = async {
             let pipe = self.pipe(self.state(), &home).await.map_err(Trip::NotSent)?;
-            let Some(mut connection) = pipe.as_cluster() else {
+            let Some(cluster) = pipe.as_cluster() else {
                 return Err(Trip::NotSent(surprise("no Cluster")));
             };
-            let to =
-                SingleNodeRoutingInfo::ByAddress { host: address.host.clone(), port: address.port };
-            let reply = connection.route_command(question, RoutingInfo::SingleNode(to)).await;
-            reply.or_else(from_redis)
+            cluster.ask_node(address, &question).await
         };
         match trip::timeout(&home, deadline, asking).await {
             Some(Ok(reply)) => checked(reply),
@@ -139,6 +145,57 @@ impl Shared {
         } else {
             Request::write(unlink(keys))
         }
+    }
+}
+
+/// A walk over the keys of a cache, server by server.
+struct Scan<'a> {
+    shared: &'a Arc<Shared>,
+    /// What the keys begin with, the cache's prefix included.
+    front: Vec<u8>,
+    per_trip: Duration,
+    nodes: vec::IntoIter<Node>,
+    /// The server that is walked over, and where on it.
+    at: Option<(Node, Vec<u8>)>,
+}
+
+impl<'a> Scan<'a> {
+    /// Over the keys that begin with `own`.
+    async fn begin(shared: &'a Arc<Shared>, own: &[u8], per_trip: Duration) -> Result<Self> {
+        if own.len() > KEY_MAX {
+            return Err(Error::new(ErrorKind::TooBig, "the prefix is longer than any key"));
+        }
+        let nodes = shared.nodes(per_trip).await?.into_iter();
+        Ok(Self { shared, front: shared.keyspace.full_key(own), per_trip, nodes, at: None })
+    }
+
+    /// The next keys as they are stored, perhaps none; `None` at the end.
+    async fn page(&mut self) -> Result<Option<Vec<Vec<u8>>>> {
+        let (node, cursor) = match self.at.take() {
+            Some(at) => at,
+            None => match self.nodes.next() {
+                Some(node) => (node, Vec::from(b"0")),
+                None => return Ok(None),
+            },
+        };
+        let mut scan = cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(pattern(&self.front)).arg("COUNT").arg(COUNT);
+        let deadline = Instant::now() + self.per_trip;
+        let reply = match &node {
+            Node::Only => self.shared.run_async(&Request::read(scan), deadline).await?.one()?,
+            Node::OfCluster(address) => self.shared.ask_node(address, scan, deadline).await?,
+        };
+        let (next, mut keys) = page(reply).ok_or_else(|| surprise("no page of a scan"))?;
+        let prefix = &self.shared.keyspace.prefix;
+        keys.retain(|key| {
+            let own = key.strip_prefix(&prefix[..]);
+            key.starts_with(&self.front)
+                && own.is_some_and(|own| !own.is_empty() && !own.starts_with(RESERVED_PREFIX))
+        });
+        if next != b"0" {
+            self.at = Some((node, next));
+        }
+        Ok(Some(keys))
     }
 }
 

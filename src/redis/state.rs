@@ -21,6 +21,7 @@ use tokio::runtime::{Handle, Id};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 
+use super::abandoned::Abandoned;
 use super::connect::Resolver;
 use super::direct::Direct;
 use super::endpoint::{Address, Endpoint};
@@ -55,6 +56,10 @@ pub(super) struct State {
     pipes: Mutex<Vec<(Id, Pending)>>,
     /// The connection on which the server tells of other clients' writes, while there is one.
     tracked: Mutex<Option<Pipe>>,
+    /// Connections with writes that were given up.
+    pub(super) abandoned: Abandoned,
+    /// Connections that wait for locks to be given back.
+    pub(super) lock_listeners: Arc<AtomicUsize>,
     /// The task of the invalidation stream.
     listening: Mutex<Option<AbortHandle>>,
 }
@@ -74,6 +79,8 @@ impl State {
             master_checked: AtomicU64::new(clock::now_ms()),
             pipes: Mutex::new(Vec::new()),
             tracked: Mutex::new(None),
+            abandoned: Abandoned::default(),
+            lock_listeners: Arc::default(),
             listening: Mutex::new(None),
         }
     }
@@ -87,6 +94,7 @@ impl State {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         let idle = std::mem::take(&mut *lock(&self.idle));
         let pipes = std::mem::take(&mut *lock(&self.pipes));
+        self.abandoned.forget();
         drop((idle, pipes));
     }
 

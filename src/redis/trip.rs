@@ -15,13 +15,13 @@ use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
+use super::Shared;
 use super::commands::{Replies, Request};
 use super::connect::{self, connect_deadline};
 use super::direct::Direct;
 use super::error_map::{Trip, is_readonly, no_reply, not_reached};
 use super::pipe::Pipe;
 use super::state::{Connecting, State};
-use super::{Shared, listen};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime;
 
@@ -89,6 +89,9 @@ impl Shared {
             return Ok(Replies::Many(Vec::new()));
         }
         let state = self.state();
+        if !request.read_only {
+            self.end_abandoned(state, deadline)?;
+        }
         let call = state.enter();
         let direct = self.direct_max > 0 && call.calls <= self.direct_max;
         let mut budget = Budget::new(self, deadline);
@@ -139,6 +142,9 @@ impl Shared {
             }
             Err(trip) => {
                 let stale = !fresh && Instant::now() < deadline;
+                if !request.read_only && trip.was_given_up() {
+                    state.abandoned.remember(direct.id, None);
+                }
                 if stale {
                     state.drop_idle();
                 }
@@ -197,12 +203,14 @@ impl Shared {
         let began = Instant::now();
         let mut used = None;
         let outcome = runtime::block_on(deadline, self.call_pipe(state, request, &home, &mut used));
-        self.judged(outcome, used, began)
+        self.judged(state, request, outcome, used, began)
     }
 
     /// What came of a call on a pipe: of `outcome`, unless it was ended from outside.
     fn judged(
         &self,
+        state: &State,
+        request: &Request,
         outcome: Result<Result<Replies, Trip>>,
         used: Option<Pipe>,
         began: Instant,
@@ -213,7 +221,14 @@ impl Shared {
                 let stale = used.is_some_and(|pipe| pipe.older_than(began));
                 Err(Failed { trip, stale })
             }
-            Err(error) => Err(self.ended(error, used, began).into()),
+            Err(error) => {
+                if !request.read_only
+                    && let Some(pipe) = &used
+                {
+                    state.abandoned.remember(pipe.id(), Some(pipe.clone()));
+                }
+                Err(self.ended(error, used, began).into())
+            }
         }
     }
 
@@ -260,6 +275,9 @@ impl Shared {
             return Ok(Replies::Many(Vec::new()));
         }
         let state = self.state();
+        if !request.read_only {
+            self.end_abandoned_async(state, deadline).await?;
+        }
         let _call = state.enter();
         let home = home()?;
         let mut budget = Budget::new(self, deadline);
@@ -269,7 +287,7 @@ impl Shared {
             let outcome =
                 timeout(&home, deadline, self.call_pipe(state, request, &home, &mut used)).await;
             let outcome = outcome.ok_or_else(|| ErrorKind::Timeout.into());
-            match self.judged(outcome, used, began) {
+            match self.judged(state, request, outcome, used, began) {
                 Ok(replies) if replies.any(is_readonly) => {
                     state.new_epoch();
                     if !budget.allows_after_readonly() {
@@ -309,7 +327,7 @@ impl Shared {
         let until = connect_deadline(self.endpoint.options.connect_timeout);
         let connecting = async {
             if self.endpoint.is_cluster() {
-                return Pipe::cluster(&self.endpoint, epoch).await;
+                return Pipe::cluster(&self.endpoint, self.limit, epoch).await;
             }
             if let Some(client) = &self.endpoint.client {
                 return Pipe::by_client(client, epoch).await;
@@ -324,43 +342,6 @@ impl Shared {
         };
         state.gate.record(&pipe);
         sender.send_replace(Some(pipe));
-    }
-
-    /// A write of the owner of the invalidation stream: over the tracked connection while there is
-    /// one, so that the server does not echo it.
-    pub(super) fn run_tracked(
-        self: &Arc<Self>,
-        request: &Request,
-        deadline: Instant,
-    ) -> Result<Replies> {
-        runtime::refuse_library_thread()?;
-        let state = self.state();
-        let Some(pipe) = state.tracked() else { return self.run(request, deadline) };
-        let _call = state.enter();
-        let home = runtime::handle()?;
-        let sent_at = Instant::now();
-        match runtime::block_on(deadline, pipe.call(request, &home)) {
-            Ok(replied) => listen::replied(self, state, replied, sent_at),
-            Err(error) if error.kind() == ErrorKind::Timeout => Err(no_reply()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// As [`Shared::run_tracked`], from a task.
-    pub(super) async fn run_tracked_async(
-        self: &Arc<Self>,
-        request: &Request,
-        deadline: Instant,
-    ) -> Result<Replies> {
-        let state = self.state();
-        let Some(pipe) = state.tracked() else { return self.run_async(request, deadline).await };
-        let _call = state.enter();
-        let home = home()?;
-        let sent_at = Instant::now();
-        match timeout(&home, deadline, pipe.call(request, &home)).await {
-            Some(replied) => listen::replied(self, state, replied, sent_at),
-            None => Err(no_reply()),
-        }
     }
 }
 

@@ -1,3 +1,5 @@
+//! What is written comes back; damaged, truncated and forged files load nothing; files appear whole.
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};

@@ -1,12 +1,10 @@
 //! What few entries have: a stale window, a time of refresh, tags.
 
 use std::sync::Arc;
-use std::sync::atomic::{
-    AtomicU32, AtomicU64,
-    Ordering::{Acquire, Release},
-};
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 use super::NEVER;
+use crate::sync::{AtomicU32, AtomicU64};
 
 /// What stands before the header of an entry that needs it. Times are milliseconds of the holder's clock.
 #[repr(C)]

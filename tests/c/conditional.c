@@ -177,5 +177,7 @@ static void works(const char *url) {
 
 int main(void) {
     works("local:");
+    works(redis_url(from_env("LC_TEST_URL_SINGLE"), "c:conditional"));
+    works(redis_url(from_env("LC_TEST_URL_VALKEY"), "c:conditional"));
     return 0;
 }

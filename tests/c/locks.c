@@ -124,13 +124,38 @@ static void works(const char *url) {
     CHECK_OK(lc_close(cache));
 }
 
-int main(void) {
-    works("local:");
-    /* Of a cache that is closed altogether. */
-    lc_cache cache = open_cache("local:");
+/* Of a cache that is closed altogether. */
+static void outlives_its_cache(const char *url) {
+    lc_cache cache = open_cache(url);
     lc_lock *lock = take(cache, "job", MINUTE);
     CHECK_OK(lc_close(cache));
     CHECK(lc_lock_fence(lock) > 0);
     CHECK_OK(lc_lock_release(lock));
+}
+
+/* Two caches stand for two processes. */
+static void excludes_other_processes(const char *url) {
+    lc_cache cache = open_cache(url), other_cache = open_cache(url);
+    lc_lock *lock = take(cache, "shared", MINUTE), *other = NULL;
+    uint64_t fence = lc_lock_fence(lock);
+    CHECK_STATUS(LCACHE_BUSY, lc_lock_acquire(other_cache, LCACHE_STR("shared"), MINUTE, 10, &other));
+    CHECK_OK(lc_lock_release(lock));
+    CHECK_OK(lc_lock_acquire(other_cache, LCACHE_STR("shared"), MINUTE, MINUTE, &other));
+    CHECK(lc_lock_fence(other) > fence);
+    CHECK_OK(lc_lock_release(other));
+    CHECK_OK(lc_close(other_cache));
+    CHECK_OK(lc_close(cache));
+}
+
+int main(void) {
+    const char *redis = redis_url(from_env("LC_TEST_URL_SINGLE"), "c:locks");
+    const char *valkey = redis_url(from_env("LC_TEST_URL_VALKEY"), "c:locks");
+    const char *urls[] = {"local:", redis, valkey};
+    for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
+        works(urls[i]);
+        outlives_its_cache(urls[i]);
+    }
+    excludes_other_processes(redis);
+    excludes_other_processes(valkey);
     return 0;
 }

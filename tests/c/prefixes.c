@@ -127,5 +127,7 @@ static void works(const char *url) {
 
 int main(void) {
     works("local:");
+    works(redis_url(from_env("LC_TEST_URL_SINGLE"), "c:prefixes"));
+    works(redis_url(from_env("LC_TEST_URL_VALKEY"), "c:prefixes"));
     return 0;
 }

@@ -82,6 +82,11 @@ static void nulls_and_lengths(lc_cache cache) {
     CHECK_STATUS(LCACHE_EINVAL, lc_delete_many(cache, NULL, 1, &len));
     CHECK_STATUS(LCACHE_EINVAL, lc_delete_many(cache, &key, 1, NULL));
     CHECK_STATUS(LCACHE_EINVAL, lc_delete_many(cache, &key, SIZE_MAX, &len));
+    lc_bytes endless = {"k", over_ssize};
+    CHECK_STATUS(LCACHE_ETOOBIG, lc_get_many(cache, &endless, 1, values, &len));
+    CHECK_STATUS(LCACHE_ETOOBIG, lc_set_many(cache, &endless, &key, 1, LCACHE_TTL_NONE));
+    CHECK_STATUS(LCACHE_ETOOBIG, lc_set_many(cache, &key, &endless, 1, LCACHE_TTL_NONE));
+    CHECK_STATUS(LCACHE_ETOOBIG, lc_delete_many(cache, &endless, 1, &len));
     CHECK(len == 77 && values[0] == NULL);
 
     CHECK(HOLDS(cache, "kept", "v"));

@@ -158,5 +158,7 @@ static void works(const char *url, uint32_t expected_flags) {
 
 int main(void) {
     works("local:", LCACHE_FROM_L1);
+    works(redis_url(from_env("LC_TEST_URL_SINGLE"), "c:with_options"), LCACHE_FROM_L2);
+    works(redis_url(from_env("LC_TEST_URL_VALKEY"), "c:with_options"), LCACHE_FROM_L2);
     return 0;
 }

@@ -4,6 +4,10 @@
 
 #include <unistd.h>
 
+#include <initializer_list>
+#include <string>
+#include <utility>
+
 #include "check.hpp"
 
 namespace check {
@@ -15,22 +19,32 @@ inline std::string server_url(const char* scheme = "") {
            std::to_string(++count);
 }
 
-/** Calls test(cache) with each kind of cache. */
+/** Calls test(cache) with a cache at each of the URLs, which are of these kinds. */
 template <class F>
-void each_cache(F test) {
-    const std::string urls[] = {"local:", server_url(), server_url("hybrid+")};
-    const char* const names[] = {"(Local)", "(Redis)", "(Hybrid)"};
-    for (int i = 0; i < 3; ++i) {
-        context = names[i];
+void with_caches(std::initializer_list<std::pair<const char*, std::string>> caches, F& test) {
+    for (const auto& [name, url] : caches) {
+        context = name;
         lighter_cache::Cache cache;
         // A Hybrid opens without its server as well, so a ping proves that the server is meant.
-        if (that(lighter_cache::Cache::try_open(urls[i].c_str(), cache) == LCACHE_OK, "try_open", __FILE__, __LINE__) &&
+        if (that(lighter_cache::Cache::try_open(url.c_str(), cache) == LCACHE_OK, "try_open", __FILE__, __LINE__) &&
             that(cache.try_ping() == LCACHE_OK, "try_ping", __FILE__, __LINE__)) {
             test(cache);
             that(cache.try_clear() == LCACHE_OK, "try_clear", __FILE__, __LINE__);
         }
         context = "";
     }
+}
+
+/** Calls test(cache) with each kind of cache. */
+template <class F>
+void each_cache(F test) {
+    with_caches({{"(Local)", "local:"}, {"(Redis)", server_url()}, {"(Hybrid)", server_url("hybrid+")}}, test);
+}
+
+/** Calls test(cache) with each kind of cache that has all operations. */
+template <class F>
+void each_full_cache(F test) {
+    with_caches({{"(Local)", "local:"}, {"(Redis)", server_url()}}, test);
 }
 
 }  // namespace check

@@ -4,9 +4,11 @@
 #include <atomic>
 #include <thread>
 
+#include "caches.hpp"
 #include "check.hpp"
 
 using namespace std::chrono_literals;
+using check::each_full_cache;
 using lighter_cache::Cache;
 using lighter_cache::Event;
 using lighter_cache::Lock;
@@ -23,36 +25,37 @@ static Cache open_local(const char* url = "local:") {
 }
 
 TEST(a_lock_is_held_until_it_goes) {
-    auto cache = open_local();
-    std::uint64_t fence = 0;
-    {
-        Lock lock, other;
-        CHECK_EQ(cache.try_lock("job", 1min, 0ms, lock), LCACHE_OK);
-        CHECK(lock && lock.fence() > 0);
-        fence = lock.fence();
-        CHECK_EQ(cache.try_lock("job", 1min, 10ms, other), LCACHE_BUSY);
-        CHECK(!other && lock.fence() == fence);
-        CHECK_EQ(lock.try_extend(5min), LCACHE_OK);
-        CHECK_EQ(lock.try_extend(0s), LCACHE_EINVAL);
-        CHECK_EQ(lock.try_extend(-1s), LCACHE_EINVAL);
-        Lock moved(std::move(lock));
-        CHECK(!lock && moved.fence() == fence);
-        CHECK_EQ(cache.try_lock("job", 1min, 0ms, other), LCACHE_BUSY);
-        CHECK_EQ(cache.try_lock("job", 0ms, 1min, other), LCACHE_EINVAL);
-    }
-    Lock again, apart;
-    CHECK_EQ(cache.try_lock("job", 1min, 0ms, again), LCACHE_OK);
-    CHECK(again.fence() > fence);
-    CHECK_EQ(cache.try_lock("apart", 1min, 0ms, apart), LCACHE_OK);
-    again = std::move(apart);  // what it held is released
-    CHECK_EQ(cache.try_lock("job", 1min, 0ms, apart), LCACHE_OK);
-    CHECK_EQ(apart.try_release(), LCACHE_OK);
-    CHECK(!apart && again);
-    CHECK_EQ(cache.try_lock("job", 20ms, 0ms, apart), LCACHE_OK);
-    CHECK_EQ(cache.try_lock("job", 1min, 1min, again), LCACHE_OK);  // when its lease has run out
-    CHECK_EQ(apart.try_extend(1min), LCACHE_LOST);
-    CHECK_EQ(apart.try_release(), LCACHE_LOST);
-    CHECK(!apart);
+    each_full_cache([](Cache& cache) {
+        std::uint64_t fence = 0;
+        {
+            Lock lock, other;
+            CHECK_EQ(cache.try_lock("job", 1min, 0ms, lock), LCACHE_OK);
+            CHECK(lock && lock.fence() > 0);
+            fence = lock.fence();
+            CHECK_EQ(cache.try_lock("job", 1min, 10ms, other), LCACHE_BUSY);
+            CHECK(!other && lock.fence() == fence);
+            CHECK_EQ(lock.try_extend(5min), LCACHE_OK);
+            CHECK_EQ(lock.try_extend(0s), LCACHE_EINVAL);
+            CHECK_EQ(lock.try_extend(-1s), LCACHE_EINVAL);
+            Lock moved(std::move(lock));
+            CHECK(!lock && moved.fence() == fence);
+            CHECK_EQ(cache.try_lock("job", 1min, 0ms, other), LCACHE_BUSY);
+            CHECK_EQ(cache.try_lock("job", 0ms, 1min, other), LCACHE_EINVAL);
+        }
+        Lock again, apart;
+        CHECK_EQ(cache.try_lock("job", 1min, 0ms, again), LCACHE_OK);
+        CHECK(again.fence() > fence);
+        CHECK_EQ(cache.try_lock("apart", 1min, 0ms, apart), LCACHE_OK);
+        again = std::move(apart);  // what it held is released
+        CHECK_EQ(cache.try_lock("job", 1min, 0ms, apart), LCACHE_OK);
+        CHECK_EQ(apart.try_release(), LCACHE_OK);
+        CHECK(!apart && again);
+        CHECK_EQ(cache.try_lock("job", 20ms, 0ms, apart), LCACHE_OK);
+        CHECK_EQ(cache.try_lock("job", 1min, 1min, again), LCACHE_OK);  // when its lease has run out
+        CHECK_EQ(apart.try_extend(1min), LCACHE_LOST);
+        CHECK_EQ(apart.try_release(), LCACHE_LOST);
+        CHECK(!apart);
+    });
 }
 
 TEST(no_lock) {
@@ -66,26 +69,28 @@ TEST(no_lock) {
 }
 
 TEST(the_lock_of_the_c_api) {
-    auto cache = open_local();
-    Lock lock;
-    CHECK_EQ(cache.try_lock("job", 1min, 0ms, lock), LCACHE_OK);
-    lc_lock* raw = lock.release_to_c();
-    CHECK(!lock && raw);
-    lock = Lock::adopt(raw);
-    CHECK_EQ(lock.fence(), lc_lock_fence(raw));
+    each_full_cache([](Cache& cache) {
+        Lock lock;
+        CHECK_EQ(cache.try_lock("job", 1min, 0ms, lock), LCACHE_OK);
+        lc_lock* raw = lock.release_to_c();
+        CHECK(!lock && raw);
+        lock = Lock::adopt(raw);
+        CHECK_EQ(lock.fence(), lc_lock_fence(raw));
+    });
 }
 
 #if LIGHTER_CACHE_HAS_EXCEPTIONS
 TEST(the_throwing_forms) {
-    auto cache = Cache::local();
-    auto lock = cache.lock("job", 1min);
-    CHECK(lock && !cache.lock("job", 1min, 10ms));
-    CHECK(lock->extend(1min) && lock->release() && cache.lock("job", 1min));
-    CHECK(check::throws(LCACHE_EINVAL, "lock is NULL", [&] { (void)lock->release(); }));
-    CHECK(check::throws(LCACHE_EINVAL, "lease", [&] { (void)cache.lock("job", 0ms); }));
-    lock = cache.lock("job", 20ms);
-    auto next = cache.lock("job", 1min, 1min);
-    CHECK(next && next->fence() > lock->fence() && !lock->extend(1min) && !lock->release());
+    each_full_cache([](Cache& cache) {
+        auto lock = cache.lock("job", 1min);
+        CHECK(lock && !cache.lock("job", 1min, 10ms));
+        CHECK(lock->extend(1min) && lock->release() && cache.lock("job", 1min));
+        CHECK(check::throws(LCACHE_EINVAL, "lock is NULL", [&] { (void)lock->release(); }));
+        CHECK(check::throws(LCACHE_EINVAL, "lease", [&] { (void)cache.lock("job", 0ms); }));
+        lock = cache.lock("job", 20ms);
+        auto next = cache.lock("job", 1min, 1min);
+        CHECK(next && next->fence() > lock->fence() && !lock->extend(1min) && !lock->release());
+    });
 }
 #endif
 

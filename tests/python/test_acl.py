@@ -24,6 +24,9 @@ def allow(running, rights, only=lambda name: True):
         if only(node["name"]):
             with running.client(node["name"]) as client:
                 client.call("ACL", "SETUSER", "app", "reset", "on", ">secret", *USER.split(), *rights)
+                if not node["name"].startswith("sentinel"):
+                    # Whoever needs a script has to bring it along.
+                    client.call("SCRIPT", "FLUSH")
 
 
 def url_of(running, kind="", options=""):

@@ -56,8 +56,8 @@ class Binary:
 
 
 def deps_dir():
-    """Where programs are kept."""
-    return Path(os.environ.get("LC_DEPS_DIR") or ROOT / ".deps")
+    """Where programs are kept; resolved, since a link to it may go before it does."""
+    return Path(os.environ.get("LC_DEPS_DIR") or ROOT / ".deps").resolve()
 
 
 def say(text):

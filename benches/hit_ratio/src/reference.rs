@@ -82,7 +82,9 @@ impl Shape {
         Self {
             shards,
             ghost_slots: 1.0,
-            window: 1.0,
+            window: 1.5,
+            recency: 1.25,
+            ageing: 32,
             visit_group: (capacity / shards / 1024).max(1).ilog2(),
             ..Self::found(capacity)
         }

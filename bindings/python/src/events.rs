@@ -1,9 +1,6 @@
 //! `subscribe`: a Python callable hears of what happens to a cache, on a thread of the library.
 //!
-//! The thread attaches for each event. It never waits for the interpreter once that is about to end:
-//! [`silence`], at exit, before the library's threads are stopped, lets later events pass unheard.
-
-use std::sync::atomic::{AtomicBool, Ordering};
+//! The thread attaches for each event. Once the interpreter is about to end, events pass unheard.
 
 use lighter_cache::{BlockingCache, Event, Events, Listener};
 use pyo3::exceptions::PyTypeError;
@@ -13,16 +10,7 @@ use pyo3::types::PyType;
 
 use crate::cache::Cache;
 use crate::errors::named;
-use crate::{key, wait};
-
-/// Whether the interpreter is about to end.
-static SILENT: AtomicBool = AtomicBool::new(false);
-
-/// Lets no listener hear of anything any more.
-#[pyfunction]
-pub(crate) fn silence() {
-    SILENT.store(true, Ordering::Release);
-}
+use crate::{foreign, key, wait};
 
 /// Calls `listener` for each of `events` from now on; returns what `unsubscribe` takes.
 pub(crate) fn subscribe(
@@ -40,10 +28,7 @@ pub(crate) fn subscribe(
     };
     let callable = listener.clone().unbind();
     let listener: Listener = Box::new(move |event, key| {
-        if SILENT.load(Ordering::Acquire) {
-            return;
-        }
-        Python::try_attach(|py| {
+        foreign::call(|py| {
             if let Err(error) = tell(py, &callable, event, key) {
                 error.write_unraisable(py, Some(callable.bind(py)));
             }

@@ -10,13 +10,14 @@
 //! - `key`, `buffer`, `ttl`, `choices`, `options`: what Python passes in. `view`, `found`, `stats`,
 //!   `errors`: what it gets.
 //! - `batch`, `mapping`: the operations that are more than one call of the core.
-//! - `load`, `lock`, `events`: those that call Python, and the lock that is held in between.
+//! - `load`, `lock`, `events`: those that call Python, and the lock that is held in between. `foreign`: how
+//!   threads of the library get into Python, and that none is there when the interpreter ends.
 //! - `recipe`: the configuration that a cache is shown and pickled as.
 //!
 //! # Rules
 //! A Local cache is used attached to the interpreter: its operations are shorter than giving the GIL
 //! away. Whatever may wait runs detached. What the core holds of Python is callables alone, the loaders of
-//! `load` and the listeners of `events`; only for these does a thread of it attach, and it never waits to.
+//! `load` and the listeners of `events`; only for these does a thread of it attach, by `foreign`.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod argument;
@@ -27,6 +28,7 @@ mod choices;
 mod errors;
 mod events;
 mod fast;
+mod foreign;
 mod found;
 mod key;
 mod kinds;
@@ -50,7 +52,7 @@ mod _native {
     #[pymodule_export]
     use super::cache::Cache;
     #[pymodule_export]
-    use super::events::silence;
+    use super::foreign::silence;
     #[pymodule_export]
     use super::key::CacheKey;
     #[pymodule_export]

@@ -25,7 +25,7 @@ use pyo3::types::PyBytes;
 use crate::buffer::Buffer;
 use crate::cache::Cache;
 use crate::key::Key;
-use crate::{errors, slot, view, wait};
+use crate::{errors, foreign, slot, view, wait};
 
 /// The calls of one cache that may load, by key.
 #[derive(Default)]
@@ -138,10 +138,15 @@ impl Drop for Member<'_> {
 impl Load {
     /// Calls the loader, on whatever thread.
     fn run(&self) -> lighter_cache::Result<Option<Loaded>> {
-        Python::try_attach(|py| self.call(py).map_err(|error| self.failed(py, error)))
-            .unwrap_or_else(|| {
-                Err(Error::new(ErrorKind::Closed, "the interpreter is shutting down"))
-            })
+        let load = |py: Python<'_>| self.call(py).map_err(|error| self.failed(py, error));
+        let loaded = if thread::current().id() == self.caller {
+            Python::try_attach(load)
+        } else {
+            foreign::call(load)
+        };
+        loaded.unwrap_or_else(|| {
+            Err(Error::new(ErrorKind::Closed, "the interpreter is shutting down"))
+        })
     }
 
     fn call(&self, py: Python<'_>) -> PyResult<Option<Loaded>> {

@@ -30,6 +30,19 @@ def one_server():
         yield running
 
 
+@pytest.fixture(scope="session")
+def one_redis(one_server):
+    """The same, where the make matters."""
+    return one_server
+
+
+@pytest.fixture(scope="session")
+def one_valkey():
+    """One plain Valkey."""
+    with servers.start("single", server="valkey") as running:
+        yield running
+
+
 @pytest.fixture
 def own_server():
     """A server of the test's own, to be paused and killed."""
@@ -74,8 +87,22 @@ def cache(request, one_server, prefix):
         yield opened
 
 
-@pytest.fixture(params=["local"])
-def full(request):
+@pytest.fixture(params=["local", "redis", "valkey"])
+def full(request, prefix):
     """A cache of each kind that has all operations."""
-    with lc.open(f"{request.param}:") as opened:
+    yield from _opened(request, prefix)
+
+
+@pytest.fixture(params=["local"])
+def loads(request, prefix):
+    """A cache of each kind that has `get_or_set`."""
+    yield from _opened(request, prefix)
+
+
+def _opened(request, prefix):
+    if request.param == "local":
+        opened = lc.LocalCache()
+    else:
+        opened = lc.open(request.getfixturevalue(f"one_{request.param}").url, prefix=prefix, timeout=20)
+    with opened:
         yield opened

@@ -8,16 +8,16 @@ import pytest
 from surroundings import run_python
 
 
-def test_an_expiry_is_heard(full):
+def test_an_expiry_is_heard(local):
     heard = queue.SimpleQueue()
-    id = full.subscribe(lambda event, key: heard.put((event, key, threading.get_ident())), lc.Event.EXPIRED)
-    full.set("naïve", b"v", ttl=0.01)
+    id = local.subscribe(lambda event, key: heard.put((event, key, threading.get_ident())), lc.Event.EXPIRED)
+    local.set("naïve", b"v", ttl=0.01)
     event, key, thread = heard.get(timeout=30)
     assert (event, key) == (lc.Event.EXPIRED, "naïve")
     assert isinstance(event, lc.Event)
     assert thread != threading.get_ident()
-    assert full.unsubscribe(id) is True
-    assert full.unsubscribe(id) is False
+    assert local.unsubscribe(id) is True
+    assert local.unsubscribe(id) is False
 
 
 def test_an_eviction_is_heard():
@@ -30,24 +30,56 @@ def test_an_eviction_is_heard():
     assert key.startswith("k")
 
 
-def test_no_other_event_is_heard(full):
+def test_no_other_event_is_heard(local):
     heard = queue.SimpleQueue()
-    full.subscribe(lambda *_: heard.put("wrong"), lc.Event.EVICTED | lc.Event.DEGRADED)
-    full.subscribe(lambda *_: heard.put("right"))
-    full.set("k", b"v", ttl=0.01)
+    local.subscribe(lambda *_: heard.put("wrong"), lc.Event.EVICTED | lc.Event.DEGRADED)
+    local.subscribe(lambda *_: heard.put("right"))
+    local.set("k", b"v", ttl=0.01)
     assert heard.get(timeout=30) == "right"
     assert heard.empty()
 
 
-def test_an_exception_of_a_listener_goes_to_the_hook(full, monkeypatch):
+@pytest.mark.parametrize("kind", ["redis", "hybrid"])
+def test_a_listener_must_not_wait(local, one_server, prefix, kind):
+    scheme = {"redis": "", "hybrid": "hybrid+"}[kind]
+    heard = queue.SimpleQueue()
+    with lc.open(scheme + one_server.url, prefix=prefix) as cache:
+        calls = [
+            lambda: cache.get("k"),
+            lambda: cache.set("k", b"v"),
+            lambda: cache.delete_many(["k"]),
+            cache.count,
+            cache.ping,
+            lambda: lc.open(one_server.url),
+        ]
+
+        def listener(event, key):
+            for call in calls:
+                try:
+                    heard.put(call())
+                except lc.CacheError as error:
+                    heard.put(type(error))
+            # What never waits is allowed.
+            heard.put(local.get("stays"))
+
+        local.set("stays", b"v")
+        local.subscribe(listener)
+        local.set("k", b"v", ttl=0.01)
+        assert [heard.get(timeout=30) for _ in calls] == [lc.ReentrantError] * len(calls)
+        assert heard.get(timeout=30) == b"v"
+        # Threads of the program may wait as before.
+        cache.ping()
+
+
+def test_an_exception_of_a_listener_goes_to_the_hook(local, monkeypatch):
     heard = queue.SimpleQueue()
     monkeypatch.setattr("sys.unraisablehook", lambda report: heard.put((report.exc_type, report.object)))
 
     def listener(event, key):
         raise ZeroDivisionError
 
-    full.subscribe(listener)
-    full.set("k", b"v", ttl=0.01)
+    local.subscribe(listener)
+    local.set("k", b"v", ttl=0.01)
     assert heard.get(timeout=30) == (ZeroDivisionError, listener)
 
 

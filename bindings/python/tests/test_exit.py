@@ -121,6 +121,45 @@ print("fine")
         assert run_python(code, f"{one_server.url}?prefix={prefix}").strip() == "fine"
 
 
+LISTENER = """
+cache = lc.LocalCache(sweep_interval=0.01)
+cache.subscribe(lambda event, key: linger(), lc.Event.EXPIRED)
+cache.set("k", b"v", ttl=0.001)
+inside.wait(30)
+"""
+
+RELOAD = """
+cache = lc.LocalCache(refresh_ahead=0.01)
+def loader():
+    if threading.current_thread() is not threading.main_thread():
+        linger()
+    return b"v"
+while not inside.is_set():
+    cache.get_or_set("k", loader, ttl=5)
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("code", [LISTENER, RELOAD], ids=["listener", "reload"])
+def test_exit_while_a_thread_of_the_library_is_in_python(code):
+    before = """
+import sys, threading, time
+import lighter_cache as lc
+
+class Late:
+    # Runs near the end of the interpreter, and gives the other thread the time to come back in.
+    def __del__(self, sleep=time.sleep):
+        sleep(0.4)
+sys.late = Late()
+inside = threading.Event()
+def linger():
+    inside.set()
+    time.sleep(0.2)
+    print("to the end")
+"""
+    assert run_python(before + code).split("\n")[0] == "to the end"
+
+
 def test_caches_may_be_used_by_exit_handlers(one_server, prefix):
     code = """
 import atexit, sys

@@ -90,6 +90,47 @@ def test_fork(one_server, prefix, kind, threads):
     assert run_python(code, url, "10", str(threads)).strip() == "fine"
 
 
+def test_processes_of_multiprocessing_inherit_their_caches(one_server, prefix):
+    code = """
+import multiprocessing, sys, threading
+import lighter_cache as lc
+
+local, redis = lc.LocalCache(), lc.open(sys.argv[1])
+stop = threading.Event()
+
+def busy():
+    while not stop.is_set():
+        local.set("busy", b"v", ttl=60)
+        redis.set("busy", b"v", ttl=60)
+
+def child(answers):
+    seen = local.get("k"), redis.get("k")
+    local.set("k", b"child's own")
+    redis.set("k", b"by a child")
+    answers.put((*seen, local.get("k"), redis.get("k")))
+
+local.set("k", b"local")
+threads = [threading.Thread(target=busy) for _ in range(2)]
+for thread in threads:
+    thread.start()
+context = multiprocessing.get_context("fork")
+for _ in range(5):
+    redis.set("k", b"on the server")
+    answers = context.SimpleQueue()
+    process = context.Process(target=child, args=(answers,))
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0, process.exitcode
+    assert answers.get() == (b"local", b"on the server", b"child's own", b"by a child")
+    assert (local.get("k"), redis.get("k")) == (b"local", b"by a child")
+stop.set()
+for thread in threads:
+    thread.join()
+print("fine")
+"""
+    assert run_python(code, f"{one_server.url}?prefix={prefix}&timeout=20s").strip() == "fine"
+
+
 def test_a_child_of_an_unused_cache(one_server, prefix):
     code = """
 import os, sys, lighter_cache as lc

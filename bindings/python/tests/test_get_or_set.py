@@ -20,28 +20,28 @@ def test_a_value_that_is_there_is_not_loaded(local):
     assert (local.stats().hits, local.stats().misses) == (1, 0)
 
 
-def test_a_value_that_is_not_there(full):
-    assert full.get_or_set("k", lambda: bytearray(b"v"), ttl=60) == b"v"
-    assert full.get("k") == b"v"
-    assert 50 < full.ttl("k") <= 60
-    assert full.get_or_set("k", lambda: b"w") == b"v"
+def test_a_value_that_is_not_there(loads):
+    assert loads.get_or_set("k", lambda: bytearray(b"v"), ttl=60) == b"v"
+    assert loads.get("k") == b"v"
+    assert 50 < loads.ttl("k") <= 60
+    assert loads.get_or_set("k", lambda: b"w") == b"v"
 
 
-def test_one_miss_is_counted_once(full):
-    full.get_or_set("k", lambda: b"v")
-    assert full.stats().misses == 1
+def test_one_miss_is_counted_once(loads):
+    loads.get_or_set("k", lambda: b"v")
+    assert loads.stats().misses == 1
 
 
-def test_none_is_not_stored(full):
-    assert full.get_or_set("k", lambda: None) is None
-    assert not full.exists("k")
-    assert full.get_or_set("k", lambda: b"v") == b"v"
+def test_none_is_not_stored(loads):
+    assert loads.get_or_set("k", lambda: None) is None
+    assert not loads.exists("k")
+    assert loads.get_or_set("k", lambda: b"v") == b"v"
 
 
-def test_tags(full):
-    full.get_or_set("k", lambda: b"v", tags=["t"])
-    full.invalidate_tag("t")
-    assert full.get("k") is None
+def test_tags(loads):
+    loads.get_or_set("k", lambda: b"v", tags=["t"])
+    loads.invalidate_tag("t")
+    assert loads.get("k") is None
 
 
 @pytest.mark.parametrize("loader", [None, b"v", 5])
@@ -51,16 +51,16 @@ def test_a_loader_is_callable(local, loader):
 
 
 @pytest.mark.parametrize("result", ["text", 5, object()])
-def test_a_loader_returns_bytes(full, result):
+def test_a_loader_returns_bytes(loads, result):
     with pytest.raises(TypeError, match="bytes-like"):
-        full.get_or_set("k", lambda: result)
+        loads.get_or_set("k", lambda: result)
 
 
 class Oops(Exception):
     pass
 
 
-def test_the_exception_of_a_loader_comes_out_unharmed(full):
+def test_the_exception_of_a_loader_comes_out_unharmed(loads):
     raised = Oops("k")
 
     def deeper():
@@ -70,16 +70,16 @@ def test_the_exception_of_a_loader_comes_out_unharmed(full):
         deeper()
 
     with pytest.raises(Oops) as caught:
-        full.get_or_set("k", loader)
+        loads.get_or_set("k", loader)
     assert caught.value is raised
     assert raised.__cause__ is None
     names = [frame.name for frame in traceback.extract_tb(raised.__traceback__)]
     assert names[-2:] == ["loader", "deeper"]
     # It is not remembered, by nobody.
-    assert full.get_or_set("k", lambda: b"v") == b"v"
+    assert loads.get_or_set("k", lambda: b"v") == b"v"
 
 
-def test_nothing_of_a_load_stays_behind(full):
+def test_nothing_of_a_load_stays_behind(loads):
     class Loader:
         def __call__(self):
             raise Oops
@@ -87,19 +87,19 @@ def test_nothing_of_a_load_stays_behind(full):
     loader = Loader()
     gone = weakref.ref(loader)
     with pytest.raises(Oops):
-        full.get_or_set("k", loader)
+        loads.get_or_set("k", loader)
     del loader
     gc.collect()
     assert gone() is None
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_what_is_no_exception_comes_out_too(full, kind):
+def test_what_is_no_exception_comes_out_too(loads, kind):
     def loader():
         raise kind
 
     with pytest.raises(kind):
-        full.get_or_set("k", loader)
+        loads.get_or_set("k", loader)
 
 
 def gathered(cache, number, loader):
@@ -134,17 +134,17 @@ def gathered(cache, number, loader):
     return results
 
 
-def test_one_loads_and_the_others_get_it(full):
-    assert gathered(full, 8, lambda: b"v") == [b"v"] * 8
+def test_one_loads_and_the_others_get_it(loads):
+    assert gathered(loads, 8, lambda: b"v") == [b"v"] * 8
 
 
-def test_those_who_waited_get_loader_error(full):
+def test_those_who_waited_get_loader_error(loads):
     raised = Oops()
 
     def loader():
         raise raised
 
-    results = gathered(full, 4, loader)
+    results = gathered(loads, 4, loader)
     assert results.count(raised) == 1
     others = [result for result in results if result is not raised]
     assert [type(error) for error in others] == [lc.LoaderError] * 3
@@ -153,40 +153,40 @@ def test_those_who_waited_get_loader_error(full):
     assert "Oops" in str(others[0])
 
 
-def test_a_loader_may_use_the_cache(full):
+def test_a_loader_may_use_the_cache(loads):
     def loader():
-        full.set("other", b"1")
-        return full.get_or_set("inner", lambda: full.get("other") + b"2")
+        loads.set("other", b"1")
+        return loads.get_or_set("inner", lambda: loads.get("other") + b"2")
 
-    assert full.get_or_set("k", loader) == b"12"
-    assert full.get("inner") == b"12"
+    assert loads.get_or_set("k", loader) == b"12"
+    assert loads.get("inner") == b"12"
 
 
-def test_its_own_key_again(full):
+def test_its_own_key_again(loads):
     with pytest.raises(lc.ReentrantError):
-        full.get_or_set("k", lambda: full.get_or_set("k", lambda: b"v"))
+        loads.get_or_set("k", lambda: loads.get_or_set("k", lambda: b"v"))
 
 
-def test_a_cache_may_be_closed_by_a_loader(full):
+def test_a_cache_may_be_closed_by_a_loader(loads):
     def loader():
-        full.close()
+        loads.close()
         return b"v"
 
-    assert full.get_or_set("k", loader) == b"v"
-    assert full.closed
+    assert loads.get_or_set("k", loader) == b"v"
+    assert loads.closed
 
 
-def test_a_loader_may_fork(full):
+def test_a_loader_may_fork(loads):
     def loader():
         pid = os.fork()
         if pid == 0:
             signal.alarm(20)
-            full.set("child", b"1")
-            os._exit(0 if full.get_or_set("other", lambda: b"2") == b"2" else 1)
+            loads.set("child", b"1")
+            os._exit(0 if loads.get_or_set("other", lambda: b"2") == b"2" else 1)
         assert os.waitpid(pid, 0)[1] == 0
         return b"v"
 
-    assert full.get_or_set("k", loader) == b"v"
+    assert loads.get_or_set("k", loader) == b"v"
 
 
 INTERRUPTED = """
@@ -221,7 +221,7 @@ print(cache.get("k"), flush=True)
 """
 
 
-def test_ctrl_c_ends_the_wait_for_another_load(full):
+def test_ctrl_c_ends_the_wait_for_another_load(loads):
     child = subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout.readline() == "waiting\n"

@@ -617,16 +617,16 @@ def test_a_server_that_is_away_fails_no_call(own_server, prefix):
         assert len(calls) == 2
 
 
-def test_tags(full):
-    @full.memoize(tags=lambda user: [f"user:{user}"])
+def test_tags(loads):
+    @loads.memoize(tags=lambda user: [f"user:{user}"])
     def page(user):
         return b"v"
 
     page(1)
     page(2)
-    full.invalidate_tag("user:1")
-    assert not full.exists(page.key(1))
-    assert full.exists(page.key(2))
+    loads.invalidate_tag("user:1")
+    assert not loads.exists(page.key(1))
+    assert loads.exists(page.key(2))
 
 
 # --- asyncio

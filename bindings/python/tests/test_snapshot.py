@@ -50,4 +50,5 @@ def test_metrics(full):
 
     assert value("cache_hits_total") == [1]
     assert value("cache_misses_total") == [1]
-    assert value("cache_size_entries") == [1]
+    # How many entries a server has is not known without counting them.
+    assert value("cache_size_entries") == ([1] if full.kind == "local" else [])

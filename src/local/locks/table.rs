@@ -1,11 +1,12 @@
 //! Who holds a lock and who waits for it. Protocol and invariants: the module's head.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Wake;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
+use super::sync::{AtomicU64, Instant, Mutex, PoisonError};
 use crate::error::{ErrorKind, Result};
 use crate::fork;
 use crate::runtime::Parker;

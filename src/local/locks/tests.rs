@@ -1,9 +1,16 @@
-use std::sync::Barrier;
+//! One holder at a time, in turn, with growing fences; waits and leases that end; forks.
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Barrier, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use super::*;
+use crate::error::{ErrorKind, Result};
 use crate::fork::tests::{Stop, in_fork};
+use crate::key::KEY_MAX;
+use crate::ops::{Lock, TTL_MAX_MS};
+use crate::runtime;
 
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(20);

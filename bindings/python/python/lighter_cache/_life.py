@@ -8,7 +8,7 @@ from . import _native
 # Caches that may have to be closed. A forked child has its own copy.
 _open: weakref.WeakSet[_native.Cache] = weakref.WeakSet()
 
-# Longest wait for the library's threads when the interpreter exits, in seconds.
+# Longest wait, twice, for the library's threads when the interpreter exits, in seconds.
 _EXIT_TIMEOUT = 1.0
 
 
@@ -29,7 +29,7 @@ def shutdown(timeout: float = 5.0) -> None:
 
 @atexit.register
 def _exit() -> None:
-    # A listener must not be waiting for the interpreter when that ends.
-    _native.silence()
+    # No listener and no reload may be in Python code, or be waiting to get there, when the interpreter ends.
+    _native.silence(_EXIT_TIMEOUT)
     # Caches stay open: another exit handler, which runs after this one, may still use them.
     _native.shutdown(_EXIT_TIMEOUT)

@@ -1,35 +1,10 @@
-//! Named locks within the process: one holder at a time, for a lease, with a fence that grows.
-//!
-//! Left to others: the entries of the cache, with which a lock has nothing in common but the handle. The
-//! locks of a fleet are in `redis`.
-//!
-//! # Protocol
-//! - A name is in the table while somebody holds it or waits for it. A holder is known by its fence.
-//! - Who must wait queues, and sleeps on a parker of its own, outside of the gate. Whoever finds the name
-//!   free (by a release, or because the lease ran out) *grants* it to the first in the queue: fence and
-//!   lease begin then, under the table's lock, and the sleeper is woken to find them. A grant that its
-//!   owner does not notice in time runs out as any lease does.
-//! - No thread watches leases. The first in the queue sleeps no longer than to the end of the holder's
-//!   lease; it is woken to look again where that changes, or where it has become the first.
-//! - Who stops waiting (deadline, interrupt, close) leaves the queue, and gives a grant back.
-//!
-//! # Invariants
-//! 1. Two leases of one name never overlap, measured on this process's monotonic clock.
-//! 2. Fences grow over all names of the process, also where the table has forgotten a name and where the
-//!    wall clock was set back: a fence is the larger of the wall clock in µs and the last fence plus one.
-//! 3. Where nobody holds a name nobody waits for it. Without either it is not in the table, other than
-//!    abandoned leases that have run out, which are swept when the table has doubled.
-//! 4. The table's lock is held inside the fork gate, and nothing waits or is woken under it.
-//! 5. A forked child finds an empty table: the locks are its parent's.
+//! Taking a lock, waiting for it, holding it. Protocol and invariants: the module's head.
 
-mod table;
-#[cfg(test)]
-mod tests;
+use std::sync::Arc;
+use std::time::Duration;
 
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
-
-use self::table::{Name, Place, Table, Wakes, locked};
+use super::sync::{Instant, Mutex};
+use super::table::{Name, Place, Table, Wakes, locked};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
 use crate::key::KEY_MAX;
@@ -37,10 +12,10 @@ use crate::ops::{HeldLock, Lock, TTL_MAX_MS};
 use crate::runtime::{self, Parker};
 
 /// The locks of one cache.
-pub(super) struct Locks(Arc<Mutex<Table>>);
+pub(crate) struct Locks(Arc<Mutex<Table>>);
 
 impl Locks {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::default())
     }
 
@@ -50,7 +25,7 @@ impl Locks {
     /// Errors: [`ErrorKind::Invalid`] where the name is empty, or the lease zero or over 100 years,
     /// [`ErrorKind::TooBig`] where the name is longer than a key; [`ErrorKind::Reentrant`] where it would
     /// wait on a thread of the library; [`ErrorKind::Interrupted`]; [`ErrorKind::Closed`].
-    pub(super) fn acquire(
+    pub(crate) fn acquire(
         &self,
         name: &[u8],
         lease: Duration,
@@ -89,7 +64,7 @@ impl Locks {
 
     /// Ends all waits with [`ErrorKind::Closed`], and every later [`Locks::acquire`]. Who holds a lock
     /// keeps it.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         locked(&self.0, |table, wake| {
             table.closed = true;
             let waiting = table.names.values().flat_map(|name| &name.queue);
@@ -99,13 +74,13 @@ impl Locks {
 
     /// Number of names in the table.
     #[cfg(test)]
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         locked(&self.0, |table, _| table.names.len())
     }
 
     /// Number of those who wait for `name`.
     #[cfg(test)]
-    fn waiting(&self, name: &[u8]) -> usize {
+    pub(super) fn waiting(&self, name: &[u8]) -> usize {
         locked(&self.0, |table, _| table.names.get(name).map_or(0, |name| name.queue.len()))
     }
 }

@@ -1,0 +1,325 @@
+//! The operations whose outcome depends on what is stored (add, replace, compare-and-set, incr, expire,
+//! delete), and set with conditions. Each is one round trip, and one more where the entry has tags; see
+//! `presence`. None is sent again after it may have been executed.
+//!
+//! SET NX and INCRBY are tried as plain commands first: what they do is right whatever is stored, and
+//! only where they refuse the header may say more. The others are scripts, as a plain command would act
+//! on an entry that counts as absent. With `wire=raw` there are no headers, and all are plain.
+
+use ::redis::{Cmd, Value as Reply};
+
+use super::commands::{Keyspace, Request, done, expired, integer, surprise};
+use super::error_map::checked;
+use super::line::{Item, Line};
+use super::look::Front;
+use super::presence::header_of;
+use super::scripts::{self, Invocation};
+use super::tags::{check_tag, distinct};
+use crate::envelope::Header;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::check_key;
+use crate::ops::{SetOptions, Stale, Swap, Ttl};
+use crate::stats::Counter;
+
+impl Keyspace {
+    /// SET with the condition `when`, NX or XX. The TTL is not zero.
+    fn set_when(&self, key: &[u8], stored: &[u8], ttl_ms: Option<u64>, when: &str) -> Cmd {
+        let mut command = self.command("SET", key);
+        command.arg(stored);
+        if let Some(ms) = ttl_ms {
+            command.arg("PX").arg(ms);
+        }
+        command.arg(when);
+        command
+    }
+}
+
+impl Line<'_> {
+    /// A new TTL for `key`.
+    pub(super) async fn expire(&self, key: &[u8], ttl: Ttl) -> Result<bool> {
+        check_key(key)?;
+        let ttl_ms = self.shared().resolve(ttl)?;
+        let keyspace = self.keyspace();
+        let outcome = if keyspace.is_raw() {
+            self.send(&keyspace.expire(key, ttl_ms)).await.and_then(expired)
+        } else {
+            let call = scripts::EXPIRE.call(keyspace.full_key(key)).ttl(ttl_ms);
+            self.run_prolonging(call, ttl_ms).await.and_then(integer).map(|found| found > 0)
+        };
+        self.counted(outcome, |_| None)
+    }
+
+    /// Removes `key`.
+    pub(super) async fn delete(&self, key: &[u8]) -> Result<bool> {
+        check_key(key)?;
+        let keyspace = self.keyspace();
+        let outcome = if keyspace.is_raw() {
+            self.one(keyspace.unlink(key)).await.and_then(integer).map(|removed| removed > 0)
+        } else {
+            let call = scripts::DELETE.call(keyspace.full_key(key));
+            match self.run(&call, false).await {
+                Ok(reply) => self.was_there(reply).await,
+                Err(error) => Err(error),
+            }
+        };
+        self.counted(outcome, |removed| removed.then_some(Counter::Deletes))
+    }
+
+    /// What a removed entry counted as.
+    async fn was_there(&self, reply: Reply) -> Result<bool> {
+        match header_of(&reply) {
+            Some(header) => self.tags_hold(&Header::decode(header)?.0.tags).await,
+            None => Ok(integer(reply)? > 0),
+        }
+    }
+
+    /// Removes `keys`; returns how many were there.
+    pub(super) async fn delete_many(&self, keys: &[&[u8]]) -> Result<u64> {
+        self.shared().check_keys(keys)?;
+        if keys.is_empty() {
+            return Ok(0);
+        }
+        let outcome = self.remove_all(keys).await;
+        let removed = self.counted(outcome, |_| None)?;
+        self.shared().counters.add(Counter::Deletes, removed);
+        Ok(removed)
+    }
+
+    async fn remove_all(&self, keys: &[&[u8]]) -> Result<u64> {
+        let keyspace = self.keyspace();
+        if keyspace.is_raw() {
+            let removed = integer(self.one(keyspace.unlink_many(keys)).await?)?;
+            return Ok(u64::try_from(removed).unwrap_or(0));
+        }
+        let calls = keys.iter().map(|key| scripts::DELETE.call(keyspace.full_key(key)));
+        let items: Vec<Item<'_>> = calls.map(Item::Script).collect();
+        let mut removed = 0;
+        for reply in self.run_all(&items, false).await? {
+            removed += u64::from(self.was_there(checked(reply)?).await?);
+        }
+        Ok(removed)
+    }
+
+    /// Stores `value` where `key` is absent.
+    pub(super) async fn add(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
+        self.shared().check_item(key, value)?;
+        let ttl_ms = self.shared().resolve(ttl)?;
+        let outcome = self.store_absent(key, value, ttl_ms).await;
+        self.counted(outcome, |stored| stored.then_some(Counter::Sets))
+    }
+
+    async fn store_absent(&self, key: &[u8], value: &[u8], ttl_ms: Option<u64>) -> Result<bool> {
+        let keyspace = self.keyspace();
+        let stored = keyspace.stored(key, value, None, Vec::new())?;
+        // On a Cluster a batch may be sent again in part, where a slot moves.
+        let plain = keyspace.is_raw() || !self.shared().endpoint.is_cluster();
+        if ttl_ms != Some(0) && plain {
+            let set = keyspace.set_when(key, &stored, ttl_ms, "NX");
+            if keyspace.is_raw() {
+                return when(self.one(Request::write(set)).await?);
+            }
+            let [set, front] = self.pair([set, keyspace.front(key)], false).await?;
+            if when(checked(set)?)? {
+                return Ok(true);
+            }
+            match keyspace.front_of(front) {
+                Ok(Front::Plain) => return Ok(false),
+                // No string, but there.
+                Err(error) if error.kind() == ErrorKind::Server => return Ok(false),
+                Err(error) => return Err(error),
+                Ok(Front::Empty | Front::Header) => {}
+            }
+        }
+        // It says more than that it is there, or is empty, or is gone already.
+        let call = scripts::ADD.call(keyspace.full_key(key)).arg(stored).ttl(ttl_ms);
+        Ok(integer(self.run_judged(call, false).await?)? > 0)
+    }
+
+    /// Stores `value` where `key` is there.
+    pub(super) async fn replace(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
+        self.shared().check_item(key, value)?;
+        let ttl_ms = self.shared().resolve(ttl)?;
+        let outcome = self.store_present(key, value, ttl_ms).await;
+        self.counted(outcome, |stored| stored.then_some(Counter::Sets))
+    }
+
+    async fn store_present(&self, key: &[u8], value: &[u8], ttl_ms: Option<u64>) -> Result<bool> {
+        let keyspace = self.keyspace();
+        let stored = keyspace.stored(key, value, None, Vec::new())?;
+        if keyspace.is_raw() && ttl_ms != Some(0) {
+            let set = keyspace.set_when(key, &stored, ttl_ms, "XX");
+            return when(self.one(Request::write(set)).await?);
+        }
+        let call = scripts::REPLACE.call(keyspace.full_key(key)).arg(stored).ttl(ttl_ms);
+        Ok(integer(self.run_judged(call, false).await?)? > 0)
+    }
+
+    /// Stores `value` where `key` holds `expected`.
+    pub(super) async fn compare_and_set(
+        &self,
+        key: &[u8],
+        expected: &[u8],
+        value: &[u8],
+        ttl: Ttl,
+    ) -> Result<Swap> {
+        self.shared().check_item(key, value)?;
+        let ttl_ms = self.shared().resolve(ttl)?;
+        let outcome = self.swap(key, expected, value, ttl_ms).await;
+        self.counted(outcome, |swap| (*swap == Swap::Done).then_some(Counter::Sets))
+    }
+
+    async fn swap(
+        &self,
+        key: &[u8],
+        expected: &[u8],
+        value: &[u8],
+        ttl_ms: Option<u64>,
+    ) -> Result<Swap> {
+        let keyspace = self.keyspace();
+        let stored = keyspace.stored(key, value, None, Vec::new())?;
+        let call = scripts::COMPARE_AND_SET.call(keyspace.full_key(key)).arg(stored).ttl(ttl_ms);
+        // Who encrypts does not tell the server what it compares with.
+        let mut call = if keyspace.envelope.encrypts() {
+            call.arg(&b""[..]).arg(&b"sealed"[..])
+        } else {
+            call.arg(expected).arg(&b""[..])
+        };
+        for digest in keyspace.digests(expected) {
+            call = call.arg(digest);
+        }
+        match integer(self.run_judged(call, false).await?)? {
+            1 => Ok(Swap::Done),
+            0 => Ok(Swap::Conflict),
+            -1 => Ok(Swap::Absent),
+            3 => Err(Error::new(
+                ErrorKind::Corrupt,
+                "the stored value is not encrypted, as all is where there are `encryption_keys`",
+            )),
+            _ => Err(Error::new(
+                ErrorKind::Unsupported,
+                "the stored value is compressed or encrypted, and can't be compared",
+            )),
+        }
+    }
+
+    /// Adds `delta` to a number.
+    pub(super) async fn incr(&self, key: &[u8], delta: i64, ttl: Ttl) -> Result<i64> {
+        check_key(key)?;
+        self.keyspace().needs_plain_numbers()?;
+        let ttl_ms = self.shared().resolve(ttl)?;
+        let outcome = self.count_up(key, delta, ttl_ms).await;
+        self.counted(outcome, |_| Some(Counter::Sets))
+    }
+
+    async fn count_up(&self, key: &[u8], delta: i64, ttl_ms: Option<u64>) -> Result<i64> {
+        let keyspace = self.keyspace();
+        if ttl_ms.is_none() {
+            let mut command = keyspace.command("INCRBY", key);
+            command.arg(delta);
+            // An error was no execution. The entry may still count as absent, which the script knows.
+            match self.send(&Request::write(command)).await?.one() {
+                Err(error) if is_no_number(&error) => {}
+                reply => return integer(reply?),
+            }
+        }
+        let call = scripts::INCR.call(keyspace.full_key(key)).number(delta).ttl(ttl_ms);
+        match self.run_judged(call, false).await {
+            Ok(Reply::BulkString(digits)) => std::str::from_utf8(&digits)
+                .ok()
+                .and_then(|digits| digits.parse().ok())
+                .ok_or_else(|| surprise("no number")),
+            Ok(Reply::Int(_)) => Err(no_number()),
+            Err(error) if is_no_number(&error) => Err(no_number()),
+            Ok(_) => Err(surprise("no number")),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stores `value` as `options` say.
+    pub(super) async fn set_with(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        options: &SetOptions,
+    ) -> Result<()> {
+        self.shared().check_item(key, value)?;
+        let ttl_ms = self.shared().resolve(options.ttl)?;
+        let stale_ms = match options.stale {
+            Stale::Default => None,
+            Stale::For(window) => Ttl::After(window).resolve(None)?.filter(|ms| *ms > 0),
+        };
+        let tags = distinct(&options.tags)?;
+        if !tags.is_empty() || stale_ms.is_some() {
+            self.keyspace().needs_envelope()?;
+        }
+        let outcome = self.store(key, value, ttl_ms, stale_ms, &tags).await;
+        let counter = if ttl_ms == Some(0) { Counter::Deletes } else { Counter::Sets };
+        self.counted(outcome, |()| Some(counter))
+    }
+
+    async fn store(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        ttl_ms: Option<u64>,
+        stale_ms: Option<u64>,
+        tags: &[&[u8]],
+    ) -> Result<()> {
+        let keyspace = self.keyspace();
+        if ttl_ms == Some(0) {
+            return self.one(keyspace.unlink(key)).await.and_then(integer).map(drop);
+        }
+        let lifetime_ms = ttl_ms.map(|ms| ms.saturating_add(stale_ms.unwrap_or(0)));
+        let tags = match tags {
+            [] => Vec::new(),
+            tags => self.stamps(tags, lifetime_ms).await?,
+        };
+        let stored = keyspace.stored(key, value, stale_ms, tags)?;
+        let mut command = keyspace.command("SET", key);
+        command.arg(stored);
+        if let Some(ms) = lifetime_ms {
+            command.arg("PX").arg(ms);
+        }
+        self.one(Request::write(command)).await.and_then(done)
+    }
+
+    /// Makes all values with `tag` absent.
+    pub(super) async fn invalidate_tag(&self, tag: &[u8]) -> Result<()> {
+        let keyspace = self.keyspace();
+        check_tag(tag)?;
+        keyspace.needs_prefix()?;
+        keyspace.needs_envelope()?;
+        let outcome = self.one(keyspace.forget_tag(tag)).await.and_then(integer).map(drop);
+        self.counted(outcome, |()| None)
+    }
+
+    /// As [`Line::run_judged`], for a script that gives the entry a longer life: the records of its tags
+    /// must live as long.
+    async fn run_prolonging(&self, call: Invocation<'_>, ttl_ms: Option<u64>) -> Result<Reply> {
+        let reply = self.run(&call, false).await?;
+        let Some(header) = header_of(&reply) else { return Ok(reply) };
+        let header = Header::decode(header)?.0;
+        let lifetime_ms = ttl_ms.map(|ms| ms.saturating_add(header.stale_ms.unwrap_or(0)));
+        let tags: Vec<&[u8]> = header.tags.iter().map(|tag| &tag.name[..]).collect();
+        self.stamps(&tags, lifetime_ms).await?;
+        self.run_judged(call, false).await
+    }
+}
+
+/// The reply to SET with a condition: whether it was met.
+fn when(reply: Reply) -> Result<bool> {
+    match reply {
+        Reply::Nil => Ok(false),
+        reply => done(reply).map(|()| true),
+    }
+}
+
+/// Whether the server says that there is no number to count on, or none that large.
+fn is_no_number(error: &Error) -> bool {
+    let message = error.message();
+    ["not an integer", "would overflow", "WRONGTYPE"].iter().any(|text| message.contains(text))
+}
+
+fn no_number() -> Error {
+    Error::new(ErrorKind::Type, "the stored value is no 64-bit decimal number, or would overflow")
+}

@@ -1,0 +1,319 @@
+//! Locks that all processes share. One script takes a lock and its fence together, in one key, so that it
+//! runs on any server of a Cluster; another gives it back or prolongs it, if the random token in the key
+//! is still the holder's. Whose token is gone has lost the lock, and is told so.
+//!
+//! The fence is one more than the last one, and at least the server's time in microseconds: it grows also
+//! where the key was evicted or has expired.
+//!
+//! # Waiting
+//! Giving a lock back is published on a channel of its own, to which a waiter listens on a connection that
+//! lives as long as it waits; a few of a process at a time, as connections are dear. Publishing rather
+//! than a list to block on, because on a Cluster it is heard on every server, and because nobody is the
+//! worse for a waiter that dies when it was woken. What is missed, as a lease that ran out, is found by
+//! asking again: when the lease that was seen ends, and from time to time.
+//!
+//! # Fork
+//! A child holds none of its parent's locks: what it does with them has no effect.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use ::redis::{Value as Reply, cmd};
+use tokio::io::AsyncReadExt;
+
+use super::commands::{integer, surprise};
+use super::connect::{self, connect_deadline};
+use super::endpoint::Address;
+use super::gate::backoff;
+use super::line::{Line, now};
+use super::stream::Stream;
+use super::{Shared, random, scripts};
+use crate::config::Endpoint as Place;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fork;
+use crate::key::{KEY_MAX, RESERVED_PREFIX};
+use crate::ops::{HeldLock, Lock, Ttl};
+use crate::runtime;
+use crate::stats::Counter;
+
+/// How long the server keeps the fence of a lock that nobody takes any more, in milliseconds.
+const KEEP_MS: u64 = 24 * 3600 * 1000;
+/// How many waiters of a process listen; further ones only ask.
+const LISTENERS_MAX: usize = 16;
+/// A waiter that listens asks this often all the same.
+const SAFETY_NET: Duration = Duration::from_millis(500);
+/// A waiter that does not listen asks at least this often.
+const POLL_MAX: Duration = Duration::from_millis(100);
+/// Longest wait of a dropped lock for its own release.
+const DROP_MAX: Duration = Duration::from_millis(50);
+
+/// What is the same for all calls about one lock by one holder.
+#[derive(Clone)]
+struct Ticket {
+    shared: Arc<Shared>,
+    key: Vec<u8>,
+    channel: Vec<u8>,
+    token: [u8; 16],
+}
+
+/// What an attempt came to.
+enum Attempt {
+    Held(u64),
+    /// Another's, for this long as it seems.
+    Busy(Duration),
+}
+
+impl Shared {
+    /// Takes the lock `name`; see [`BlockingCache::lock`](crate::BlockingCache::lock).
+    pub(super) fn lock(
+        self: &Arc<Self>,
+        name: &[u8],
+        lease: Duration,
+        wait: Duration,
+    ) -> Result<Option<Lock>> {
+        runtime::refuse_library_thread()?;
+        check_name(name)?;
+        let lease_ms = lease_ms(lease)?;
+        self.keyspace.needs_prefix()?;
+        let key = |kind: &[u8]| [&self.keyspace.prefix[..], RESERVED_PREFIX, kind, name].concat();
+        let token = random::bytes()?;
+        let ticket = Ticket { shared: self.clone(), key: key(b"l:"), channel: key(b"w:"), token };
+        let until = Instant::now().checked_add(wait);
+        // A century is for ever.
+        let until = until.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_153_600_000));
+        let attempt = match now(ticket.attempt(&self.blocking_line(None), lease_ms)) {
+            Ok(Attempt::Busy(_)) if wait.is_zero() => return Ok(None),
+            Ok(Attempt::Busy(rest)) => {
+                let bound = until + self.endpoint.options.timeout + Duration::from_millis(10);
+                runtime::block_on(bound, ticket.wait(lease_ms, until, rest)).and_then(|held| held)
+            }
+            Ok(Attempt::Held(fence)) => Ok(Some(fence)),
+            Err(error) => Err(error),
+        };
+        match attempt {
+            Ok(Some(fence)) => Ok(Some(Lock::new(Held::new(ticket, fence)))),
+            Ok(None) => Ok(None),
+            Err(error) => {
+                self.counters.count(Counter::Errors);
+                // It may have been taken without our knowing.
+                if error.kind() != ErrorKind::Connect {
+                    drop(ticket.release_in_background());
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+fn check_name(name: &[u8]) -> Result<()> {
+    match name.len() {
+        0 => Err(Error::new(ErrorKind::Invalid, "the name of the lock is empty")),
+        1..=KEY_MAX => Ok(()),
+        length => Err(Error::new(
+            ErrorKind::TooBig,
+            format!("the name of the lock has {length} bytes, {KEY_MAX} are allowed"),
+        )),
+    }
+}
+
+fn lease_ms(lease: Duration) -> Result<u64> {
+    match Ttl::After(lease).resolve(None)? {
+        Some(ms @ 1..) => Ok(ms),
+        _ => Err(Error::new(ErrorKind::Invalid, "the lease of a lock is zero")),
+    }
+}
+
+impl Ticket {
+    async fn attempt(&self, line: &Line<'_>, lease_ms: u64) -> Result<Attempt> {
+        let call = scripts::LOCK.call(&self.key[..]).arg(&self.token[..]);
+        let call = call.number(lease_ms.saturating_mul(1000));
+        let reply = line.run(&call.number(lease_ms.saturating_add(KEEP_MS)), false).await?;
+        let Reply::BulkString(digits) = reply else { return Err(surprise("no fence")) };
+        let number = std::str::from_utf8(&digits).ok().and_then(|text| text.parse::<i64>().ok());
+        match number.ok_or_else(|| surprise("no fence"))? {
+            fence @ 1.. => Ok(Attempt::Held(fence.unsigned_abs())),
+            rest => Ok(Attempt::Busy(Duration::from_micros(rest.unsigned_abs()))),
+        }
+    }
+
+    /// Tries again until `until`. `rest`: how long the lease that was seen has still to run.
+    async fn wait(&self, lease_ms: u64, until: Instant, rest: Duration) -> Result<Option<u64>> {
+        let mut subscribing = pin!(Bell::of(self, until));
+        let (mut subscribed, mut bell) = (false, None::<Bell>);
+        let (mut rest, mut attempts) = (rest, 0);
+        loop {
+            let often = if bell.is_some() { SAFETY_NET } else { backoff(attempts, POLL_MAX) };
+            let again = Instant::now() + often.min(rest + Duration::from_millis(1));
+            tokio::select! {
+                made = &mut subscribing, if !subscribed => {
+                    // What was given back before that is not told any more.
+                    (subscribed, bell) = (true, made);
+                }
+                rung = Bell::rings(&mut bell), if bell.is_some() => {
+                    if !rung {
+                        bell = None;
+                    }
+                }
+                () = tokio::time::sleep_until(again.min(until).into()) => {}
+            }
+            attempts = (attempts + 1).min(16);
+            match self.attempt(&self.shared.task_line(None), lease_ms).await? {
+                Attempt::Held(fence) => return Ok(Some(fence)),
+                Attempt::Busy(_) if Instant::now() >= until => return Ok(None),
+                Attempt::Busy(left) => rest = left,
+            }
+        }
+    }
+
+    /// Gives the lock back; false where it is not this holder's any more.
+    async fn release(&self, line: &Line<'_>) -> Result<bool> {
+        let call = scripts::RELEASE.call(&self.key[..]).arg(&self.token[..]);
+        Ok(integer(line.run(&call.arg(&self.channel[..]), false).await?)? > 0)
+    }
+
+    /// The same by a task, for whoever can't wait. Should it fail, the lease ends by itself.
+    fn release_in_background(&self) -> Result<tokio::task::JoinHandle<()>> {
+        let ticket = self.clone();
+        runtime::spawn(async move {
+            drop(ticket.release(&ticket.shared.task_line(None)).await);
+        })
+    }
+}
+
+/// A lock that this process has taken.
+struct Held {
+    ticket: Ticket,
+    fence: u64,
+    generation: u32,
+    /// It was given back.
+    over: AtomicBool,
+}
+
+impl Held {
+    fn new(ticket: Ticket, fence: u64) -> Self {
+        Self { ticket, fence, generation: fork::generation(), over: AtomicBool::new(false) }
+    }
+
+    fn is_ours(&self) -> bool {
+        self.generation == fork::generation() && !self.over.load(Ordering::Acquire)
+    }
+
+    fn counted<T>(&self, outcome: Result<T>) -> Result<T> {
+        if outcome.is_err() {
+            self.ticket.shared.counters.count(Counter::Errors);
+        }
+        outcome
+    }
+}
+
+impl HeldLock for Held {
+    fn fence(&self) -> u64 {
+        self.fence
+    }
+
+    fn extend(&self, lease: Duration) -> Result<bool> {
+        let lease_ms = lease_ms(lease)?;
+        if !self.is_ours() {
+            return Ok(false);
+        }
+        let ticket = &self.ticket;
+        let call = scripts::EXTEND.call(&ticket.key[..]).arg(&ticket.token[..]);
+        let call = call.number(lease_ms.saturating_mul(1000));
+        let call = call.number(lease_ms.saturating_add(KEEP_MS));
+        let line = ticket.shared.blocking_line(None);
+        self.counted(now(line.run(&call, false)).and_then(integer)).map(|held| held > 0)
+    }
+
+    fn release(&self) -> Result<bool> {
+        if !self.is_ours() {
+            return Ok(false);
+        }
+        let released = now(self.ticket.release(&self.ticket.shared.blocking_line(None)));
+        // Where that failed, dropping tries once more.
+        self.over.store(released.is_ok(), Ordering::Release);
+        self.counted(released)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.is_ours() {
+            return;
+        }
+        // The task goes on where waiting for it ends, as on a thread of the library at once.
+        if let Ok(task) = self.ticket.release_in_background() {
+            drop(runtime::block_on(Instant::now() + DROP_MAX, task));
+        }
+    }
+}
+
+/// A connection that hears when a lock is given back.
+struct Bell {
+    stream: Stream,
+    _place: Listening,
+}
+
+/// One of the listeners of a process, until it is dropped.
+struct Listening(Arc<AtomicUsize>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Bell {
+    /// Subscribes; `None` where that can't be had.
+    async fn of(ticket: &Ticket, until: Instant) -> Option<Self> {
+        let (shared, state) = (&ticket.shared, ticket.shared.state());
+        let listeners = state.lock_listeners.clone();
+        let before = listeners.fetch_add(1, Ordering::Relaxed);
+        let place = Listening(listeners);
+        if before >= LISTENERS_MAX {
+            return None;
+        }
+        let deadline = connect_deadline(shared.endpoint.options.connect_timeout).min(until.into());
+        let subscribing = async {
+            let mut link = match &shared.endpoint.options.endpoint {
+                // What is published is heard on every node.
+                Place::Cluster(nodes) => {
+                    let mut found = None;
+                    for node in nodes {
+                        let address = Address::Tcp(node.clone());
+                        let to = &shared.endpoint;
+                        if let Ok(link) =
+                            connect::connect_to(to, &state.resolver, address, deadline).await
+                        {
+                            found = Some(link);
+                            break;
+                        }
+                    }
+                    found?
+                }
+                _ => connect::connect(&shared.endpoint, &state.resolver, deadline).await.ok()?,
+            };
+            let mut subscribe = cmd("SUBSCRIBE");
+            subscribe.arg(&ticket.channel);
+            let replies = connect::converse(&mut link.stream, &[subscribe]).await.ok()?;
+            match replies.first() {
+                Some(Reply::ServerError(_)) | None => None,
+                Some(_) => Some(link.stream),
+            }
+        };
+        let stream = tokio::time::timeout_at(deadline, subscribing).await.ok()??;
+        Some(Self { stream, _place: place })
+    }
+
+    /// Ready when something was said; false where nothing will be any more.
+    async fn rings(bell: &mut Option<Self>) -> bool {
+        match bell {
+            Some(bell) => {
+                let mut bytes = [0; 512];
+                matches!(bell.stream.read(&mut bytes).await, Ok(1..))
+            }
+            None => std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+if there ~= 0 then return type(there) == 'string' and {there} or 0 end
+put(ARGV[3], ARGV[4])
+return 1

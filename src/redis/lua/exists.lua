@@ -1,0 +1,1 @@
+return type(there) == 'string' and {there} or there

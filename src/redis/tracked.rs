@@ -1,0 +1,66 @@
+//! Writes of the owner of the invalidation stream: over the tracked connection, so that the server does not
+//! echo them. What round trips are otherwise is the matter of `trip`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::commands::{Replies, Request};
+use super::error_map::no_reply;
+use super::trip::{home, timeout};
+use super::{Shared, listen};
+use crate::error::{ErrorKind, Result};
+use crate::runtime;
+
+impl Shared {
+    /// A write of the owner of the invalidation stream: over the tracked connection while there is
+    /// one, so that the server does not echo it.
+    pub(super) fn run_tracked(
+        self: &Arc<Self>,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Replies> {
+        runtime::refuse_library_thread()?;
+        let state = self.state();
+        let Some(pipe) = state.tracked() else { return self.run(request, deadline) };
+        if !request.read_only {
+            self.end_abandoned(state, deadline)?;
+        }
+        let _call = state.enter();
+        let home = runtime::handle()?;
+        let sent_at = Instant::now();
+        match runtime::block_on(deadline, pipe.call(request, &home)) {
+            Ok(replied) => listen::replied(self, state, replied, sent_at),
+            Err(error) => {
+                if !request.read_only {
+                    state.abandoned.remember(pipe.id(), Some(pipe));
+                }
+                Err(if error.kind() == ErrorKind::Timeout { no_reply() } else { error })
+            }
+        }
+    }
+
+    /// As [`Shared::run_tracked`], from a task.
+    pub(super) async fn run_tracked_async(
+        self: &Arc<Self>,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Replies> {
+        let state = self.state();
+        let Some(pipe) = state.tracked() else { return self.run_async(request, deadline).await };
+        if !request.read_only {
+            self.end_abandoned_async(state, deadline).await?;
+        }
+        let _call = state.enter();
+        let home = home()?;
+        let sent_at = Instant::now();
+        match timeout(&home, deadline, pipe.call(request, &home)).await {
+            Some(replied) => listen::replied(self, state, replied, sent_at),
+            None => {
+                if !request.read_only {
+                    state.abandoned.remember(pipe.id(), Some(pipe));
+                }
+                Err(no_reply())
+            }
+        }
+    }
+}
