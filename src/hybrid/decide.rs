@@ -3,8 +3,8 @@
 //!
 //! # Protocol
 //! L2 decides, so L1 does not change first. Such a call counts as a write under way on its key's stripe, so
-//! that no read beside it fills L1; when it has ended, however it did, L1 lets go of the key, and the next
-//! read asks L2. Where an earlier write of the key still waits in the queue L2 can't decide rightly: the
+//! that no read beside it fills L1; when it has ended, L1 lets go of the key, and the next read asks L2
+//! (unless the server surely never got it). Where an earlier write of the key still waits in the queue L2 can't decide rightly: the
 //! call fails as if L2 were away. Without an L2 all of them are L1's.
 
 use std::future::Future;
@@ -31,20 +31,23 @@ struct Deciding<'a> {
     core: &'a Core<System>,
     key: &'a [u8],
     token: Option<WriteToken>,
+    /// Surely nothing has changed.
+    unchanged: bool,
 }
 
 impl<'a> Deciding<'a> {
     fn begin(core: &'a Core<System>, key: &'a [u8]) -> Self {
-        Self { core, key, token: Some(core.stripes.begin_write(key)) }
+        Self { core, key, token: Some(core.stripes.begin_write(key)), unchanged: false }
     }
 }
 
 impl Drop for Deciding<'_> {
     fn drop(&mut self) {
-        self.core.l1.remove(self.key);
-        if let Some(token) = self.token.take() {
-            let _ = self.core.stripes.finish(self.key, token);
+        let Some(token) = self.token.take() else { return };
+        if !self.unchanged {
+            self.core.l1.remove(self.key);
         }
+        let _ = self.core.stripes.finish(self.key, token);
     }
 }
 
@@ -67,6 +70,11 @@ impl Drop for DecidingAll<'_> {
         let _ = BlockingCache::delete_prefix(&self.core.l1, self.prefix);
         self.core.stripes.finish_all();
     }
+}
+
+/// Whether the server surely never got it.
+fn never_sent<T>(reply: &Result<T>) -> bool {
+    matches!(reply, Err(error) if error.kind() == ErrorKind::Connect)
 }
 
 impl Core<System> {
@@ -142,8 +150,9 @@ impl HybridCache {
         by_l1: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         let Some(l2) = self.judge_of(Some(key))? else { return by_l1() };
-        let deciding = Deciding::begin(&self.core, key);
+        let mut deciding = Deciding::begin(&self.core, key);
         let reply = l2.within(self.core.options.l2_timeout, by_l2(l2)).await;
+        deciding.unchanged = never_sent(&reply);
         drop(deciding);
         self.core.decided(reply)
     }
@@ -183,6 +192,7 @@ impl HybridCache {
         };
         let deciding = DecidingAll::begin(&self.core, prefix);
         let reply = l2.delete_prefix_bytes(prefix).await;
+        // Of its many trips some may have been made.
         drop(deciding);
         self.core.decided(reply)
     }

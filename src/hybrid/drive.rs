@@ -210,7 +210,13 @@ impl<W: World> Core<W> {
 
     pub(super) async fn ping(&self) -> Result<()> {
         match (self.leg(), &self.l2) {
-            (Some(l2), _) => l2.probe(self.options.l2_timeout).await,
+            (Some(l2), _) => match l2.probe(self.options.l2_timeout).await {
+                Err(error) => {
+                    let _ = self.judge(&error);
+                    Err(error)
+                }
+                answered => self.answered(answered),
+            },
             (None, None) => Ok(()),
             (None, Some(_)) => Err(away()),
         }
