@@ -3,12 +3,14 @@
 
 mod support;
 
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Barrier, mpsc};
 use std::time::{Duration, Instant};
 
 use lighter_cache::config::ConfigBuilder;
 use lighter_cache::{
-    AnyCache, BlockingCache, CacheStats, ErrorKind, Event, Events, GetOptions, Swap, Tier, Ttl,
+    AnyCache, BlockingCache, CacheStats, ErrorKind, Event, Events, GetOptions, Loaded, SetOptions,
+    Swap, Tier, Ttl,
 };
 use serde_json::json;
 use support::proxy::Proxy;
@@ -329,4 +331,59 @@ fn warming_reads_l2_into_l1_and_counts_as_no_read() {
         let found = BlockingCache::get_ex(&apart.cache, b"key:7", GetOptions::default());
         found.expect("no error").expect("it is there").stale
     });
+}
+
+#[test]
+fn many_callers_of_one_key_load_it_once() {
+    let apart = Apart::on("redis", &[]);
+    let loads = AtomicUsize::new(0);
+    let started = Barrier::new(64);
+    std::thread::scope(|scope| {
+        for _ in 0..64 {
+            scope.spawn(|| {
+                started.wait();
+                let options = SetOptions::new(Ttl::Never);
+                let value = BlockingCache::get_or_load(&apart.cache, b"k", &options, &mut |_| {
+                    loads.fetch_add(1, SeqCst);
+                    Ok(Some(Loaded::new("loaded")))
+                });
+                assert_eq!(value.expect("no error").as_deref(), Some(&b"loaded"[..]));
+            });
+        }
+    });
+    assert_eq!(loads.load(SeqCst), 1);
+    assert_eq!(apart.other("k").as_deref(), Some("loaded"));
+}
+
+#[test]
+fn what_was_loaded_while_the_key_was_removed_is_not_kept() {
+    let apart = Apart::on("redis", &[]);
+    let options = SetOptions::new(Ttl::Never);
+    let value = BlockingCache::get_or_load(&apart.cache, b"k", &options, &mut |_| {
+        apart.delete("k");
+        Ok(Some(Loaded::new("outdated")))
+    });
+    assert_eq!(value.expect("no error").as_deref(), Some(&b"outdated"[..]));
+    assert_eq!((apart.get("k"), apart.other("k")), (None, None));
+}
+
+/// The table "Hybrid while L2 is away": the loader runs, and what it loaded is queued.
+#[test]
+fn a_load_without_the_server_is_kept_and_delivered_later() {
+    let apart = Apart::on("redis", &[]);
+    apart.part();
+    let options = SetOptions::new(Ttl::Never);
+    let load = |loads: &mut u32| {
+        let value = BlockingCache::get_or_load(&apart.cache, b"k", &options, &mut |_| {
+            *loads += 1;
+            Ok(Some(Loaded::new("loaded")))
+        });
+        value.expect("no error").map(|value| value.to_vec())
+    };
+    let mut loads = 0;
+    assert_eq!(load(&mut loads).as_deref(), Some(&b"loaded"[..]));
+    assert_eq!(load(&mut loads).as_deref(), Some(&b"loaded"[..]));
+    assert_eq!(loads, 1);
+    apart.rejoin();
+    assert_eq!(apart.other("k").as_deref(), Some("loaded"));
 }

@@ -18,8 +18,8 @@ use crate::fork;
 use crate::key::check_key;
 use crate::metrics::{self, Operation};
 use crate::ops::{
-    BlockingCache, BoxFuture, ByteCache, Events, Found, GetOptions, Kind, Listener, Lock,
-    Remaining, SetOptions, Swap, Ttl,
+    BlockingCache, BoxFuture, ByteCache, Events, Found, GetOptions, Kind, Listener, Loaded, Loader,
+    Lock, Remaining, SetOptions, Swap, Ttl,
 };
 use crate::redis::RedisCache;
 use crate::runtime;
@@ -72,7 +72,7 @@ impl HybridCache {
 
     /// Waits for an operation whose legs have deadlines of their own. Without an L2 there are no legs,
     /// and no runtime is started for it.
-    fn wait<T>(&self, operation: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(super) fn wait<T>(&self, operation: impl Future<Output = Result<T>>) -> Result<T> {
         let mut operation = pin!(operation);
         if self.blocking_leg()?.is_none() {
             // Nothing is waited for where L2 is not asked.
@@ -227,6 +227,15 @@ impl BlockingCache for HybridCache {
         self.take_lock(name, lease, wait)
     }
 
+    fn get_or_load(
+        &self,
+        key: &[u8],
+        options: &SetOptions,
+        load: &mut Loader<'_>,
+    ) -> Result<Option<Value>> {
+        self.load_once(key, options, load)
+    }
+
     fn warm(&self, keys: &[&[u8]]) -> Result<u64> {
         match self.core.l2 {
             Some(_) => self.wait(self.core.warm(keys)),
@@ -348,6 +357,14 @@ impl ByteCache for HybridCache {
     }
     fn keys_bytes<'a>(&'a self, prefix: &'a [u8]) -> BoxFuture<'a, Result<Vec<Vec<u8>>>> {
         Box::pin(self.keys_async(prefix))
+    }
+    fn get_or_load_bytes<'a>(
+        &'a self,
+        key: &'a [u8],
+        options: &'a SetOptions,
+        load: BoxFuture<'a, Result<Option<Loaded>>>,
+    ) -> BoxFuture<'a, Result<Option<Value>>> {
+        Box::pin(self.load_once_async(key, options, load))
     }
     fn get_ex_bytes<'a>(
         &'a self,

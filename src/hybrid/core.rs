@@ -14,6 +14,7 @@ use super::watch;
 use super::world::World;
 use crate::config::{HybridOptions, Invalidation};
 use crate::error::{Error, ErrorKind, Result};
+use crate::flight::Flights;
 use crate::fork;
 use crate::local::LocalCache;
 use crate::log::{self, Level};
@@ -21,6 +22,7 @@ use crate::metrics::Durations;
 use crate::ops::{BlockingCache, Event};
 use crate::redis;
 use crate::stats::{CacheStats, Counter, Counters};
+use crate::value::Value;
 
 /// The state of one Hybrid.
 pub(super) struct Core<W: World> {
@@ -31,6 +33,7 @@ pub(super) struct Core<W: World> {
     pub(super) trust: Trust,
     pub(super) breaker: Breaker,
     pub(super) queue: Queue,
+    pub(super) flights: Flights<Option<Value>>,
     pub(super) counters: Counters,
     pub(super) durations: Durations,
     pub(super) options: HybridOptions,
@@ -84,6 +87,7 @@ impl<W: World> Core<W> {
             trust,
             breaker: Breaker::new(options.breaker_failures),
             queue: Queue::new(options.replay_limit, options.replay_bytes, protections),
+            flights: Flights::new(),
             counters: Counters::default(),
             durations: Durations::new(),
             default_ttl,
@@ -262,6 +266,7 @@ impl<W: World> Core<W> {
             deletes: count(Counter::Deletes),
             l1_hits: count(Counter::L1Hits),
             l2_hits: count(Counter::L2Hits),
+            coalesced: count(Counter::Coalesced),
             backfills: count(Counter::Backfills),
             invalidations: count(Counter::Invalidations),
             stale_served: count(Counter::StaleServed),

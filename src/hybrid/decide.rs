@@ -72,6 +72,19 @@ impl Drop for DecidingAll<'_> {
     }
 }
 
+/// Refuses what comes with a later version.
+pub(super) fn check_plain(options: &SetOptions) -> Result<()> {
+    let plain = match options.stale {
+        Stale::Default => true,
+        Stale::For(window) => window.is_zero(),
+    };
+    if !options.tags.is_empty() || !plain {
+        let message = "tags and stale windows on a Hybrid come with a later version";
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
+    Ok(())
+}
+
 /// Whether the server surely never got it.
 fn never_sent<T>(reply: &Result<T>) -> bool {
     matches!(reply, Err(error) if error.kind() == ErrorKind::Connect)
@@ -238,14 +251,7 @@ impl HybridCache {
         if self.core.l2.is_none() {
             return self.core.l1.set_ex_bytes(key, value, options).await;
         }
-        let plain = match options.stale {
-            Stale::Default => true,
-            Stale::For(window) => window.is_zero(),
-        };
-        if !options.tags.is_empty() || !plain {
-            let message = "tags and stale windows on a Hybrid come with a later version";
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
+        check_plain(options)?;
         let patience = options.timeout.unwrap_or(self.core.options.l2_timeout);
         self.core.set_within(key, value, options.ttl, patience).await
     }

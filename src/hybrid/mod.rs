@@ -10,6 +10,7 @@
 //! - `read`, `write`: the steps of the operations, without I/O
 //! - `drive`: the steps joined to the legs to L2
 //! - `decide`: the operations that only L2 can decide
+//! - `load`: one load for many callers
 //! - `api`: the operations for blocking and for asynchronous callers
 //! - `watch`: the background: the invalidation stream, the way back to a lost L2, the replay of the queue
 //! - `world`: L2, time and the executor as traits; a simulation puts its own there
@@ -32,6 +33,7 @@ mod breaker;
 mod core;
 mod decide;
 mod drive;
+mod load;
 mod protections;
 mod queue;
 mod read;

@@ -84,6 +84,14 @@ impl Stripes {
         WriteToken(self.word(key).fetch_add(STEP + WRITE, SeqCst) + STEP + WRITE)
     }
 
+    /// As [`Stripes::begin_write`], if nothing happened on the key's stripe since `token` was taken, and
+    /// no write was on its way then.
+    pub(super) fn begin_write_after(&self, key: &[u8], token: ReadToken) -> Option<WriteToken> {
+        let begun = token.0 + STEP + WRITE;
+        let swap = || self.word(key).compare_exchange(token.0, begun, SeqCst, SeqCst);
+        (token.0 & WRITES == 0 && swap().is_ok()).then_some(WriteToken(begun))
+    }
+
     /// Ends a write; true if nothing happened on its stripe since it began.
     pub(super) fn finish(&self, key: &[u8], token: WriteToken) -> bool {
         let undisturbed = self.word(key).fetch_sub(WRITE, SeqCst) == token.0;

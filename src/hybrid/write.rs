@@ -2,7 +2,7 @@
 
 use super::core::{Core, Verdict};
 use super::queue::{self, Look, Way};
-use super::stripes::WriteToken;
+use super::stripes::{ReadToken, WriteToken};
 use super::world::World;
 use crate::error::Result;
 use crate::stats::Counter;
@@ -30,7 +30,11 @@ pub(super) struct Write<'a, W: World> {
 
 impl<'a, W: World> Write<'a, W> {
     fn begin(core: &'a Core<W>, key: &'a [u8], change: Change<'a>) -> Self {
-        let token = Some(core.stripes.begin_write(key));
+        Self::begun(core, key, change, core.stripes.begin_write(key))
+    }
+
+    fn begun(core: &'a Core<W>, key: &'a [u8], change: Change<'a>, token: WriteToken) -> Self {
+        let token = Some(token);
         let may_ask = core.l2.is_some() && core.breaker.allows();
         let way = match change {
             // In this order: who is admitted has its stripe raised.
@@ -201,8 +205,32 @@ impl<W: World> Core<W> {
         value: &'a [u8],
         ttl_ms: Option<u64>,
     ) -> Result<Write<'a, W>> {
+        let token = self.stripes.begin_write(key);
+        self.begin_set_with(key, value, ttl_ms, token)
+    }
+
+    /// As [`Core::begin_set`], unless a write or an invalidation came since `since` was taken.
+    pub(super) fn begin_set_after<'a>(
+        &'a self,
+        key: &'a [u8],
+        value: &'a [u8],
+        ttl_ms: Option<u64>,
+        since: ReadToken,
+    ) -> Result<Option<Write<'a, W>>> {
+        let Some(token) = self.stripes.begin_write_after(key, since) else { return Ok(None) };
+        self.begin_set_with(key, value, ttl_ms, token).map(Some)
+    }
+
+    fn begin_set_with<'a>(
+        &'a self,
+        key: &'a [u8],
+        value: &'a [u8],
+        ttl_ms: Option<u64>,
+        token: WriteToken,
+    ) -> Result<Write<'a, W>> {
         let epoch = self.trust.epoch();
-        let write = Write::begin(self, key, Change::Set { value, until: self.until(ttl_ms) });
+        let change = Change::Set { value, until: self.until(ttl_ms) };
+        let write = Write::begun(self, key, change, token);
         if let Err(error) = self.l1.set_stamped(key, value, self.l1_ttl(ttl_ms), epoch) {
             write.refused();
             return Err(error);

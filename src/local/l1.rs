@@ -121,8 +121,7 @@ impl LocalCache {
     /// A small cache whose milliseconds are those of `now`.
     #[cfg(test)]
     pub(crate) fn with_virtual_clock(now: std::sync::Arc<std::sync::atomic::AtomicU64>) -> Self {
-        let mut local = LocalOptions::default();
-        local.shards = Some(1);
+        let local = LocalOptions { shards: Some(1), ..LocalOptions::default() };
         let clock = super::Clock::Virtual(now);
         Self::with_clock(&CommonOptions::default(), &local, clock).expect("the options are right")
     }

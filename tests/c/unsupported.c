@@ -82,7 +82,6 @@ int main(void) {
     snapshots(hybrid);
     CHECK_MESSAGE("a Hybrid cache");
     loading(redis);
-    loading(hybrid);
     events(redis);
     tags(hybrid);
     CHECK_OK(lc_close(local));

@@ -501,8 +501,8 @@ impl Schedule {
         self.settle();
         for process in 0..self.cores.len() {
             assert!(!self.cores[process].degraded(), "G6: process {process} is still degraded");
-            for key in 0..KEYS.len() {
-                if let Some(entry) = self.cores[process].held(KEYS[key])
+            for (key, name) in KEYS.iter().enumerate() {
+                if let Some(entry) = self.cores[process].held(name)
                     && self.cores[process].vouches(entry.stamp)
                 {
                     assert_eq!(
