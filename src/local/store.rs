@@ -53,6 +53,9 @@ use crate::value::{Value, drop_many, prefetch};
 /// Most shards.
 pub(super) const SHARDS_MAX: usize = 1 << 16;
 
+/// Slots in a cache line.
+const NEAR: usize = 64 / size_of::<(Slot, SharedValue<()>)>();
+
 /// What a shard holds; the unit is DashMap's value.
 pub(super) type Table = RawTable<(Slot, SharedValue<()>)>;
 
@@ -377,14 +380,18 @@ pub(super) fn find_mut<'a>(table: &'a mut Table, hash: u32, key: &[u8]) -> Optio
     slot.map(|slot| &mut slot.0.0)
 }
 
-/// Asks for the line of the slot where an entry of this hash is, if nothing was in its way.
+/// Asks for the lines of the slots where an entry of this hash is in most cases: at the place that the
+/// hash names, or among the next few.
 #[inline(always)]
 fn prefetch_slot(table: &Table, hash: u32) {
     let mask = table.buckets() - 1;
     // An empty table has no slots.
     if mask != 0 {
         // SAFETY: the mask is one less than the number of buckets, which is a power of two.
-        prefetch(unsafe { table.bucket(hash as usize & mask) }.as_ptr());
+        let slot = unsafe { table.bucket(hash as usize & mask) }.as_ptr();
+        prefetch(slot);
+        // Slots are counted downwards. Near the table's end this is another's memory: no harm in asking.
+        prefetch(slot.wrapping_sub(NEAR));
     }
 }
 
