@@ -454,7 +454,7 @@ fn deleting_beside_expiry() {
 
 #[test]
 fn a_delete_is_told_wrongly_if_it_judges_too_late() {
-    fails_with(Fault::JudgesTooLate, "no order explains", delete_beside_expiry);
+    fails_with(Fault::JudgesTooLate, &["no order explains"], delete_beside_expiry);
 }
 
 /// One writes two keys of a shard in turn; whoever looks at the shard sees both as they were at one moment,

@@ -67,6 +67,8 @@ fn drop_and_join(value: Value) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering::Acquire;
+
     use super::*;
 
     #[test]
