@@ -80,7 +80,7 @@ soak: soak-redis ## The long forms of the stress programs
 soak-redis: servers ## Random faults around Redis caches, SECONDS (600) on each version of the servers
 	for versions in "" $(OTHER_SERVERS); do echo "$$versions"; \
 	  env $$versions LC_SOAK_SECONDS=$(or $(SECONDS),600) \
-	  $(CARGO) test --release --locked --test redis_stress -- --nocapture || exit 1; done
+	  $(CARGO) test --release --locked --test redis_stress --test redis_cancelled -- --nocapture || exit 1; done
 
 # --- header
 

@@ -27,6 +27,7 @@
 mod abandoned;
 mod alter;
 mod api;
+mod bell;
 mod cluster;
 mod commands;
 mod connect;
@@ -35,10 +36,14 @@ mod endpoint;
 mod error_map;
 mod gate;
 mod l2;
+mod lease;
+mod lifetime;
+mod limit;
 mod line;
 mod listen;
 #[cfg(test)]
 mod listen_tests;
+mod load;
 mod lock;
 mod look;
 mod pipe;
@@ -74,9 +79,11 @@ use self::state::{Generations, State};
 use crate::config::{CommonOptions, Config, RedisOptions};
 use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Result};
+use crate::flight::Flights;
 use crate::metrics::Durations;
 use crate::ops::Kind;
 use crate::stats::Counters;
+use crate::value::Value;
 
 /// What a reply may have beyond the largest value: the envelope's header.
 const REPLY_SLACK: usize = 1 << 20;
@@ -97,6 +104,8 @@ struct Shared {
     common: CommonOptions,
     counters: Counters,
     durations: Durations,
+    /// Loads that are under way in this process.
+    flights: Flights<Option<Value>>,
     /// Longest string in a reply.
     limit: usize,
     /// Up to so many calls at a time use a connection each; 0 for never.
@@ -174,6 +183,7 @@ impl RedisCache {
             common: common.clone(),
             counters: Counters::default(),
             durations: Durations::new(),
+            flights: Flights::new(),
             direct_max,
             generations,
             listener: OnceBox::new(),
