@@ -28,7 +28,7 @@ SOFILE   := liblighter_cache.so.$(VERSION)
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all library demo test test-rust test-c test-cpp test-python test-docs test-install header check-header check-exports \
+.PHONY: all library demo test test-rust test-c test-cpp test-python test-docs test-install soak soak-local header check-header check-exports \
 	install uninstall wheel lint fmt bench bench-quick check-instructions instructions hit-ratio test-hit-ratio servers clean help
 
 all: library ## Build the C library, shared and static (the default)
@@ -66,6 +66,13 @@ check-exports: library ## The library exports what tests/exports.txt lists, and 
 	@nm -D --defined-only $(SHARED) | awk '{print $$3}' | LC_ALL=C sort > $(TARGET)/exports.txt
 	@diff -u tests/exports.txt $(TARGET)/exports.txt && echo "exports as in tests/exports.txt" || { \
 	  echo "The exported functions changed. If that is meant: cp $(TARGET)/exports.txt tests/exports.txt" >&2; exit 1; }
+
+# Each soak runs in the shipped build for an hour, or as long as SOAK_SECONDS says. Others are further prerequisites.
+SOAK_SECONDS ?= 3600
+soak: soak-local ## All soaks: everything at once, for an hour each (SOAK_SECONDS)
+
+soak-local: ## All operations of Local caches, mixed: memory flat, nothing left open
+	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --release --locked --test soak_local -- --nocapture
 
 # --- header
 
