@@ -321,10 +321,12 @@ fn soak(caches: &Arc<Caches>, seconds: u64, seed: u64) -> Vec<u64> {
             let minutes = start.elapsed().as_secs() / 60;
             if minutes > said {
                 said = minutes;
-                let (mib, steps) = (resident() as f64 / MIB, steps.load(Relaxed));
-                let (descriptors, threads) = (descriptors(), threads());
+                let (mib, live) = (resident() as f64 / MIB, LIVE.load(Relaxed) as f64 / MIB);
                 println!(
-                    "{minutes} min: {mib:.1} MiB, {descriptors} descriptors, {threads} threads, {steps} operations"
+                    "{minutes} min: {mib:.1} MiB, {live:.1} of them allocated, {} descriptors, {} threads, {} operations",
+                    descriptors(),
+                    threads(),
+                    steps.load(Relaxed)
                 );
             }
             // A panic here would wait for the others for ever.
