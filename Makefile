@@ -67,6 +67,21 @@ check-exports: library ## The library exports what tests/exports.txt lists, and 
 	@diff -u tests/exports.txt $(TARGET)/exports.txt && echo "exports as in tests/exports.txt" || { \
 	  echo "The exported functions changed. If that is meant: cp $(TARGET)/exports.txt tests/exports.txt" >&2; exit 1; }
 
+# Versions of the servers besides those that `make servers` finds, as tests/servers.py understands them.
+OTHER_SERVERS := "LC_TEST_REDIS=6.2 LC_TEST_VALKEY=8.1" "LC_TEST_REDIS=8.2"
+REDIS_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/redis_*.rs))
+
+.PHONY: test-versions soak soak-redis
+test-versions: ## The tests of Redis caches on Redis 6.2 and 8.2 and Valkey 8.1 too
+	for versions in $(OTHER_SERVERS); do echo "$$versions"; env $$versions $(CARGO) test --locked $(REDIS_TESTS) || exit 1; done
+
+# Each part is a target of its own, and may be given its time: make soak-redis SECONDS=60
+soak: soak-redis ## The long forms of the stress programs
+soak-redis: servers ## Random faults around Redis caches, SECONDS (600) on each version of the servers
+	for versions in "" $(OTHER_SERVERS); do echo "$$versions"; \
+	  env $$versions LC_SOAK_SECONDS=$(or $(SECONDS),600) \
+	  $(CARGO) test --release --locked --test redis_stress -- --nocapture || exit 1; done
+
 # --- header
 
 header: $(CBINDGEN) ## Write include/lighter_cache.h from src/ffi/
