@@ -89,7 +89,17 @@ class Sanitizer:
 
 
 def native(library, programs):
-    return [sys.executable, "tests/run_native.py", "c", "--library", library, "--only", ",".join(programs)]
+    return [
+        sys.executable,
+        "tests/run_native.py",
+        "c",
+        "--library",
+        library,
+        "--only",
+        ",".join(programs),
+        "--patience",
+        10,
+    ]
 
 
 def address():
