@@ -29,7 +29,7 @@ SOFILE   := liblighter_cache.so.$(VERSION)
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all library demo test test-rust test-c test-cpp test-python test-docs test-install header check-header check-exports \
-	install uninstall wheel lint fmt bench bench-quick check-instructions instructions hit-ratio test-hit-ratio servers clean help
+	install uninstall wheel lint fmt bench bench-quick check-instructions instructions hit-ratio test-hit-ratio servers sanitize fuzz clean help
 
 all: library ## Build the C library, shared and static (the default)
 	@echo "built $(SHARED) and $(STATIC); the headers are $(HEADER) and $(CPPHEADER)"
@@ -197,6 +197,12 @@ test-hit-ratio: ## Tests and lints of the hit-ratio simulator
 	$(CARGO) test --quiet --release $(HIT_RATIO)
 	$(CARGO) clippy --quiet --release --all-targets $(HIT_RATIO) -- -D warnings
 	$(CARGO) fmt --manifest-path benches/hit_ratio/Cargo.toml --check
+
+sanitize: servers ## Tests under AddressSanitizer, ThreadSanitizer, valgrind and miri (ONLY=address), where they are there
+	$(PYTHON) tests/sanitize.py $(ONLY)
+
+fuzz: ## Each fuzz target for FUZZ_SECONDS (60); needs a nightly compiler
+	$(PYTHON) fuzz/run.py $(ONLY)
 
 clean: ## Remove what was built; .venv/ and .deps/ stay
 	$(CARGO) clean
