@@ -28,7 +28,7 @@ SOFILE   := liblighter_cache.so.$(VERSION)
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all library demo test test-rust test-c test-cpp test-python test-docs test-install header check-header check-exports \
+.PHONY: all library demo test test-rust test-simulation test-chaos soak-hybrid test-c test-cpp test-python test-docs test-install header check-header check-exports \
 	install uninstall wheel lint fmt bench bench-quick check-instructions instructions hit-ratio test-hit-ratio servers sanitize fuzz clean help
 
 all: library ## Build the C library, shared and static (the default)
@@ -42,10 +42,22 @@ demo: library python-module servers ## See the product at work on real input, wi
 
 # --- tests
 
-test: check-header check-exports test-rust test-c test-cpp test-python test-docs test-install ## All tests, on real servers
+test: check-header check-exports test-rust test-simulation test-c test-cpp test-python test-docs test-install ## All tests, on real servers
 
 test-rust: servers ## Tests of the Rust core
 	$(CARGO) test --locked
+
+# SIM_SCHEDULES: how many schedules; SIM_SEED: one of them again, with its steps.
+test-simulation: ## The Hybrid's protocol in random schedules, and that each protection is needed
+	$(if $(SIM_SEED),SIM_SEED=$(SIM_SEED)) $(if $(SIM_SCHEDULES),SIM_SCHEDULES=$(SIM_SCHEDULES)) $(CARGO) test --quiet \
+	  --locked --profile simulation --lib hybrid::simulation $(if $(SIM_SEED),random_schedules) -- --nocapture --test-threads 1
+
+test-chaos: servers ## Real processes on a real server under faults, 20 s (CHAOS_SECONDS, CHAOS_SEED)
+	$(if $(CHAOS_SECONDS),CHAOS_SECONDS=$(CHAOS_SECONDS)) $(if $(CHAOS_SEED),CHAOS_SEED=$(CHAOS_SEED)) \
+	  $(CARGO) test --locked --test chaos -- --nocapture
+
+soak-hybrid: ## The same for an hour
+	$(MAKE) test-chaos CHAOS_SECONDS=$(or $(CHAOS_SECONDS),3600)
 
 test-c: library servers ## Tests of the C API, the header in every dialect, the C examples
 	$(PYTHON) tests/run_native.py c --library $(TARGET)/release
