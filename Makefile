@@ -29,7 +29,7 @@ SOFILE   := liblighter_cache.so.$(VERSION)
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all library demo test test-rust test-c test-cpp test-python test-docs test-install header check-header check-exports \
-	install uninstall wheel lint fmt bench bench-quick check-instructions instructions hit-ratio test-hit-ratio servers clean help
+	test-chaos soak soak-hybrid install uninstall wheel lint fmt bench bench-quick check-instructions instructions hit-ratio test-hit-ratio servers clean help
 
 all: library ## Build the C library, shared and static (the default)
 	@echo "built $(SHARED) and $(STATIC); the headers are $(HEADER) and $(CPPHEADER)"
@@ -42,7 +42,7 @@ demo: library python-module servers ## See the product at work on real input, wi
 
 # --- tests
 
-test: check-header check-exports test-rust test-c test-cpp test-python test-docs test-install ## All tests, on real servers
+test: check-header check-exports test-rust test-c test-cpp test-python test-chaos test-docs test-install ## All tests, on real servers
 
 test-rust: servers ## Tests of the Rust core
 	$(CARGO) test --locked
@@ -56,6 +56,9 @@ test-cpp: library servers ## Tests of the C++ wrapper and its examples
 test-python: python-module servers ## Tests of the Python package, the wire format and the test servers
 	$(VPYTHON) -m pytest -q $(wildcard bindings/python/tests) tests/python tests/wire_format.py
 
+test-chaos: library python-module servers ## Processes in C, C++ and Python under faults, on both servers (SEED=... repeats one)
+	$(VPYTHON) tests/chaos/run.py --library $(TARGET)/release $(if $(SEED),--seed $(SEED))
+
 test-docs: library python-module servers ## The README's programs run as printed; links, targets and URLs in the documents exist
 	$(PYTHON) tests/servers.py exec single $(VPYTHON) tests/readme.py --library $(TARGET)/release
 
@@ -66,6 +69,13 @@ check-exports: library ## The library exports what tests/exports.txt lists, and 
 	@nm -D --defined-only $(SHARED) | awk '{print $$3}' | LC_ALL=C sort > $(TARGET)/exports.txt
 	@diff -u tests/exports.txt $(TARGET)/exports.txt && echo "exports as in tests/exports.txt" || { \
 	  echo "The exported functions changed. If that is meant: cp $(TARGET)/exports.txt tests/exports.txt" >&2; exit 1; }
+
+SOAK_SECONDS ?= 3600
+soak: soak-hybrid
+
+soak-hybrid: library python-module servers ## The chaos of a Hybrid for an hour, or SOAK_SECONDS (SEED=..., STRICT=1)
+	$(VPYTHON) tests/chaos/run.py --library $(TARGET)/release --total $(SOAK_SECONDS) --seconds 30 \
+	  $(if $(SEED),--seed $(SEED)) $(if $(STRICT),--strict) --json $(TARGET)/chaos.json
 
 # --- header
 
