@@ -1,6 +1,6 @@
 """What is done to the server, the connections and the processes, and in which order.
 
-A round goes through all kinds in an order that the seed chooses, then through them again, until its time is
+A round goes through all kinds in an order that the seed chooses, once at least, and again until its time is
 over. Each fault is begun and ended by one function that returns when it is over, and is told to the history
 with its times on the monotonic clock.
 """
@@ -9,6 +9,8 @@ import dataclasses
 import random
 import signal
 import time
+
+from server_harness.resp import ReplyError
 
 FORK_ROOM = 1.6
 """Seconds that a forked child works, and a little."""
@@ -60,9 +62,16 @@ def clients_killed(scene, _seconds):
             if int(one) != client.call("CLIENT", "ID"):
                 try:
                     client.call("CLIENT", "KILL", "ID", one)
-                except Exception as error:  # it has gone meanwhile
+                except ReplyError as error:  # it has gone meanwhile
                     if "No such client" not in str(error):
                         raise
+
+
+def out_of_memory(scene, seconds):
+    """The server refuses what would need memory: reads and deletes go on, sets do not."""
+    scene.server.call("CONFIG", "SET", "maxmemory", "1")
+    time.sleep(seconds)
+    scene.server.call("CONFIG", "SET", "maxmemory", "0")
 
 
 def _connection(name):
@@ -103,6 +112,7 @@ FAULTS = {
     "server stopped": (server_stopped, True),
     "server killed": (server_killed, True),
     "flushed": (flushed, False),
+    "out of memory": (out_of_memory, True),
     "clients killed": (clients_killed, False),
     "black hole": (_connection("hole"), True),
     "mute server": (_connection("mute"), True),
@@ -118,7 +128,7 @@ def schedule(dice):
     """Names and seconds of the faults, and the seconds of calm after each; without an end."""
     while True:
         for name in dice.sample(list(FAULTS), k=len(FAULTS)):
-            yield name, dice.uniform(0.05, 1.6), dice.uniform(0.1, 0.8)
+            yield name, dice.uniform(0.05, 1.5), dice.uniform(0.1, 0.6)
 
 
 def happen(scene, name, seconds):

@@ -211,19 +211,21 @@ class History:
 
     def _judge_value(self, key, process, one, write, mine, queued):
         """Checks a read that found a value; returns how long ago that was superseded, in nanoseconds."""
-        where = f"key {key} by process {process}: {one} of {write}"
         if write is None or write.begin > one.end:
-            self.verdict.violation("impossible", where)
-            return 0
-        age = one.begin - write.superseded
-        if one.begin > mine.of(write):
-            self.verdict.violation("own write not read", where)
-        elif process in queued and write.process == process and one.begin > queued[process].of(write):
-            self.verdict.violation("resurrected", where)
-        elif age > self._bound and not one.flags & record.STALE:
-            self.verdict.violation("stale", f"{age / MS:.0f} ms, {where}")
-        if write.ttl and one.begin > write.last + write.ttl + TTL_SLACK:
-            self.verdict.violation("past its TTL", where)
+            kind, age = "impossible", 0
+        else:
+            age = one.begin - write.superseded
+            if one.begin > mine.of(write):
+                kind = "own write not read"
+            elif process in queued and write.process == process and one.begin > queued[process].of(write):
+                kind = "resurrected"
+            elif age > self._bound and not one.flags & record.STALE:
+                kind = "stale"
+            elif write.ttl and one.begin > write.last + write.ttl + TTL_SLACK:
+                kind = "past its TTL"
+            else:
+                return age
+        self.verdict.violation(kind, f"{max(age, 0) / MS:.0f} ms old, key {key} by process {process}: {one} of {write}")
         return age
 
     def _judge_miss(self, key, process, one, absent, mine):

@@ -64,7 +64,7 @@ def one_round(arguments, commands, seed, server_name):
             scene = faults.Scene(server, running, history, dice)
             end = time.monotonic() + arguments.seconds
             for name, seconds, calm in faults.schedule(dice):
-                if time.monotonic() >= end:
+                if sum(happened.values()) >= arguments.faults and time.monotonic() >= end:
                     break
                 faults.happen(scene, name, seconds)
                 happened[name] += 1
@@ -131,7 +131,8 @@ def report(verdict, happened, strict):
 def main():
     parser = argparse.ArgumentParser(description="Real processes on a real server while faults happen.")
     parser.add_argument("--library", type=Path, default=HERE.parents[1] / "target/release")
-    parser.add_argument("--seconds", type=float, default=13, help="of faults, each round")
+    parser.add_argument("--seconds", type=float, default=10, help="of faults, each round")
+    parser.add_argument("--faults", type=int, default=len(faults.FAULTS), help="at least so many each round")
     parser.add_argument("--total", type=float, default=0, help="seconds of rounds; 0 for one on each server")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "little"))
     parser.add_argument("--server", choices=("redis", "valkey"), help="only on this one")
