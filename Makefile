@@ -29,7 +29,7 @@ SOFILE   := liblighter_cache.so.$(VERSION)
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all library demo test test-rust test-c test-cpp test-python test-docs test-install header check-header check-exports \
-	test-chaos soak soak-hybrid install uninstall wheel lint fmt bench bench-quick check-instructions instructions hit-ratio test-hit-ratio servers clean help
+	test-chaos install uninstall wheel lint fmt bench bench-quick check-instructions instructions hit-ratio test-hit-ratio servers sanitize fuzz clean help
 
 all: library ## Build the C library, shared and static (the default)
 	@echo "built $(SHARED) and $(STATIC); the headers are $(HEADER) and $(CPPHEADER)"
@@ -70,12 +70,25 @@ check-exports: library ## The library exports what tests/exports.txt lists, and 
 	@diff -u tests/exports.txt $(TARGET)/exports.txt && echo "exports as in tests/exports.txt" || { \
 	  echo "The exported functions changed. If that is meant: cp $(TARGET)/exports.txt tests/exports.txt" >&2; exit 1; }
 
-SOAK_SECONDS ?= 3600
-soak: soak-hybrid
+# Versions of the servers besides those that `make servers` finds, as tests/servers.py understands them.
+OTHER_SERVERS := "LC_TEST_REDIS=6.2 LC_TEST_VALKEY=8.1" "LC_TEST_REDIS=8.2"
+REDIS_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/redis_*.rs))
 
-soak-hybrid: library python-module servers ## The chaos of a Hybrid for an hour, or SOAK_SECONDS (SEED=..., STRICT=1)
-	$(VPYTHON) tests/chaos/run.py --library $(TARGET)/release --total $(SOAK_SECONDS) --seconds 30 \
-	  $(if $(SEED),--seed $(SEED)) $(if $(STRICT),--strict) --json $(TARGET)/chaos.json
+.PHONY: test-versions soak soak-redis soak-hybrid
+test-versions: ## The tests of Redis caches on Redis 6.2 and 8.2 and Valkey 8.1 too
+	for versions in $(OTHER_SERVERS); do echo "$$versions"; env $$versions $(CARGO) test --locked $(REDIS_TESTS) || exit 1; done
+
+# Each part is a target of its own, and may be given its time: make soak-redis SECONDS=60
+soak: soak-redis soak-hybrid ## The long forms of the stress programs
+soak-redis: servers ## Random faults around Redis caches, SECONDS (600) on each version of the servers
+	for versions in "" $(OTHER_SERVERS); do echo "$$versions"; \
+	  env $$versions LC_SOAK_SECONDS=$(or $(SECONDS),600) \
+	  $(CARGO) test --release --locked --test redis_stress -- --nocapture || exit 1; done
+
+soak-hybrid: library python-module servers ## Random faults around Hybrids, SECONDS (600) on each version (SEED=..., STRICT=1)
+	for versions in "" $(OTHER_SERVERS); do echo "$$versions"; \
+	  env $$versions $(VPYTHON) tests/chaos/run.py --library $(TARGET)/release --seconds 30 --total $(or $(SECONDS),600) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(STRICT),--strict) || exit 1; done
 
 # --- header
 
@@ -192,6 +205,12 @@ test-hit-ratio: ## Tests and lints of the hit-ratio simulator
 	$(CARGO) test --quiet --release $(HIT_RATIO)
 	$(CARGO) clippy --quiet --release --all-targets $(HIT_RATIO) -- -D warnings
 	$(CARGO) fmt --manifest-path benches/hit_ratio/Cargo.toml --check
+
+sanitize: servers ## Tests under AddressSanitizer, ThreadSanitizer, valgrind and miri (ONLY=address), where they are there
+	$(PYTHON) tests/sanitize.py $(ONLY)
+
+fuzz: ## Each fuzz target for FUZZ_SECONDS (60); needs a nightly compiler
+	$(PYTHON) fuzz/run.py $(ONLY)
 
 clean: ## Remove what was built; .venv/ and .deps/ stay
 	$(CARGO) clean

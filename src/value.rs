@@ -45,7 +45,7 @@ pub(crate) use self::freeing::drop_many;
 pub(crate) use self::prefetch::prefetch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KEY_MAX;
-use crate::sync::{AtomicU8, AtomicU32, AtomicU64, fence};
+use crate::sync::{AtomicU8, AtomicU32, AtomicU64, all_gone};
 
 /// The header of a block; what `lc_value *` points to. Opaque outside of this file.
 #[repr(C, align(8))]
@@ -401,8 +401,7 @@ impl Value {
     #[cold]
     #[inline(never)]
     fn free(&mut self) {
-        // Whatever other holders did with the block happens before it is freed.
-        fence(Acquire);
+        all_gone(&self.block().refs);
         let layout = self.layout();
         let start = self.drop_content();
         // SAFETY: the last holder is gone. The layout is the one of the allocation: it follows from

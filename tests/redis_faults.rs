@@ -2,12 +2,15 @@
 //! Whatever happens, a call ends by its deadline with the right class of error, and the next call
 //! after the fault works.
 
+#[path = "support/fake.rs"]
+mod fake;
 mod support;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use fake::server_that;
 use lighter_cache::{AnyCache, BlockingCache, ByteCache, ErrorKind, Ttl, config::Config};
 use support::{SERVERS, Server, eventually};
 
@@ -213,28 +216,6 @@ fn damaged_values_are_corrupt() {
     let many = cache.get_many(&[b"cut", b"whole"]).unwrap();
     assert!(many[0].is_none() && many[1].is_some());
     assert_eq!(cache.stats().unwrap().errors, 3);
-}
-
-/// A server that shakes hands and then answers each command by `behave`, on free ports.
-fn server_that(behave: fn(&mut TcpStream)) -> String {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let url = format!("redis://127.0.0.1:{}?prefix=app", listener.local_addr().unwrap().port());
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            std::thread::spawn(move || {
-                let mut bytes = [0; 4096];
-                // HELLO and two times CLIENT SETINFO come in one write.
-                if matches!(stream.read(&mut bytes), Ok(1..)) {
-                    let _ = stream.write_all(b"+OK\r\n+OK\r\n+OK\r\n");
-                }
-                while matches!(stream.read(&mut bytes), Ok(1..)) {
-                    behave(&mut stream);
-                }
-            });
-        }
-    });
-    url
 }
 
 #[test]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Builds and runs the C or the C++ tests: `run_native.py c|cpp --library DIR [--only NAME]`.
+"""Builds and runs the C or the C++ tests: `run_native.py c|cpp --library DIR [--only NAME,...] [--under COMMAND]`.
 
 What it does with each language:
   * the header alone, included twice, in every dialect it promises, with -pedantic -Wall -Wextra -Werror;
@@ -46,6 +46,8 @@ from server_harness.nodes import free_ports
 ROOT = Path(__file__).resolve().parents[1]
 STRICT = ["-Wall", "-Wextra", "-Werror"]
 SECONDS = 120
+# By how much what runs a program may slow it down.
+SLOWER = 5
 
 C_HEADER = (
     "lighter_cache.h",
@@ -135,7 +137,7 @@ def sources(language, name, only):
     """The test programs and examples of a language: (title, file)."""
     for title, folder in ((f"tests/{name}", ROOT / "tests" / name), ("examples", ROOT / "examples")):
         for file in sorted(folder.glob(f"*{language['suffix']}")):
-            if not only or only in file.stem:
+            if not only or any(part in file.stem for part in only.split(",")):
                 yield f"{title}/{file.name}", file
 
 
@@ -187,12 +189,13 @@ def start_servers(texts, stack):
     return {name.upper(): value for name, value in env.items()}
 
 
-def run_program(tally, title, program, file, env):
+def run_program(tally, title, program, file, env, under):
     """Runs one program in a folder of its own."""
     limit = re.search(r"lc-test-timeout: (\d+)", file.read_text())
+    seconds = (int(limit[1]) if limit else SECONDS) * (SLOWER if under else 1)
     with tempfile.TemporaryDirectory(prefix="lc-test-") as folder:
         began = time.monotonic()
-        ok, output, why = run([program], env=env | {"LC_TEST_DIR": folder}, timeout=int(limit[1]) if limit else SECONDS)
+        ok, output, why = run([*under, program], env=env | {"LC_TEST_DIR": folder}, timeout=seconds)
         tally.report(title, ok, time.monotonic() - began, output, why)
 
 
@@ -200,9 +203,11 @@ def main():
     parser = argparse.ArgumentParser(description="Builds and runs the C or the C++ tests.")
     parser.add_argument("language", choices=LANGUAGES)
     parser.add_argument("--library", type=Path, default=ROOT / "target/release", help="folder of liblighter_cache.so")
-    parser.add_argument("--only", help="only the programs whose name contains this")
+    parser.add_argument("--only", help="only the programs whose name contains one of these")
+    parser.add_argument("--under", default="", help="a command that runs the programs, as valgrind")
     arguments = parser.parse_args()
     language = LANGUAGES[arguments.language]
+    under = shlex.split(arguments.under)
     work = ROOT / "target/native" / arguments.language
     work.mkdir(parents=True, exist_ok=True)
     libraries = library_folder(arguments.library, work)
@@ -231,11 +236,10 @@ def main():
             if not ok:
                 tally.report(f"{title} (build)", False, 0.0, output, why)
                 continue
-            run_program(tally, title, program, file, env)
+            run_program(tally, title, program, file, env, under)
             if title.startswith("examples") and "REDIS_URL" in file.read_text():
-                run_program(
-                    tally, f"{title} (REDIS_URL)", program, file, env | {"REDIS_URL": env["LC_TEST_URL_SINGLE"]}
-                )
+                with_server = env | {"REDIS_URL": env["LC_TEST_URL_SINGLE"]}
+                run_program(tally, f"{title} (REDIS_URL)", program, file, with_server, under)
     print(f"{tally.passed} passed, {tally.failed} failed")
     return 1 if tally.failed or not tally.passed else 0
 

@@ -24,6 +24,9 @@
     python3 tests/servers.py exec TOPOLOGY [--server redis|valkey] COMMAND...
         Runs COMMAND with LC_TEST_URL_TOPOLOGY in its environment and exits as it does.
 
+LC_TEST_REDIS=6.2 (or 8.2) and LC_TEST_VALKEY=8.1 in the environment put these versions in the place of those
+that are found first.
+
 As a module, for Python tests (it drives the same command):
 
     import servers

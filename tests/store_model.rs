@@ -33,7 +33,7 @@ mod sync {
 
     pub use crate::model::{
         AtomicU8, AtomicU32, AtomicU64, AtomicUsize, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        fence,
+        all_gone,
     };
 
     /// The shards of a DashMap, and its hasher.
@@ -201,8 +201,15 @@ impl Cache {
 
     fn delete(&self, key: u8) -> bool {
         let hash = self.store.hash(&[key]);
-        let taken = self.store.write(hash).take(hash, &[key]);
-        taken.is_some_and(|entry| self.lives(&entry))
+        let mut shard = self.store.write(hash);
+        let taken = shard.take(hash, &[key]);
+        let lived = taken.as_ref().is_some_and(|entry| self.lives(entry));
+        drop(shard);
+        if has(Fault::JudgesTooLate) {
+            taken.is_some_and(|entry| self.lives(&entry))
+        } else {
+            lived
+        }
     }
 
     fn expire(&self, key: u8, ttl: Option<u64>) -> bool {
@@ -420,6 +427,34 @@ fn renewing_beside_a_sweep() {
 #[test]
 fn entries_are_lost_if_a_sweep_does_not_look_again() {
     fails_with(Fault::SweepsWithoutALook, &["an entry was lost"], renew_beside_a_sweep);
+}
+
+/// Who removes an entry is told that it was there, if others missed it before its time was over.
+fn delete_beside_expiry() {
+    let cache = Cache::new(1, Bounds::default());
+    cache.set(0, 1, Some(5));
+    let told = Arc::new(AtomicU64::new(0));
+    let missed = Arc::new(AtomicU64::new(0));
+    let (tells, misses) = (told.clone(), missed.clone());
+    together([
+        thread(&cache, move |cache| tells.store(cache.delete(0).into(), SeqCst)),
+        thread(&cache, move |cache| {
+            misses.store(cache.get(0).is_none().into(), SeqCst);
+            cache.now.fetch_add(TICK, SeqCst);
+        }),
+    ]);
+    assert!(told.load(SeqCst) == 1 || missed.load(SeqCst) == 0, "no order explains the answers");
+    cache.store.validate();
+}
+
+#[test]
+fn deleting_beside_expiry() {
+    check(delete_beside_expiry);
+}
+
+#[test]
+fn a_delete_is_told_wrongly_if_it_judges_too_late() {
+    fails_with(Fault::JudgesTooLate, &["no order explains"], delete_beside_expiry);
 }
 
 /// One writes two keys of a shard in turn; whoever looks at the shard sees both as they were at one moment,

@@ -99,6 +99,28 @@ def memcached() -> Path:
 
 
 @functools.cache
+def hiredis() -> Path:
+    """The programs of benches/redis, with the system's hiredis or the distribution's in the tree; the library."""
+    harness()
+    probe = subprocess.run([C[0], "-E", "-"], input="#include <hiredis/hiredis.h>", capture_output=True, text=True)
+    flags, library = [], "-lhiredis"
+    if probe.returncode:
+        folder = Path(os.environ.get("LC_DEPS_DIR") or ROOT / ".deps") / "hiredis"
+        if not (folder / "usr").exists():
+            if not shutil.which("apt-get"):
+                raise Skip("hiredis is not here; install its development files")
+            print(f"unpacking libhiredis-dev of the distribution in {folder} (nothing is installed)", flush=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            fetch = "apt-get download -qq libhiredis-dev && dpkg-deb -x libhiredis-dev_*.deb . && rm -- *.deb"
+            run(["sh", "-c", f"cd '{folder}' && {fetch}"])
+        flags, library = [f"-I{folder}/usr/include"], str(next(folder.rglob("libhiredis.a")))
+    for program in ("callers", "clear"):
+        linked = [f"-L{OUT}", "-llighter_cache", library, "-lpthread", HERE]
+        run([*C, *flags, f"benches/redis/{program}.c", "-o", OUT / program, *linked])
+    return OUT / "liblighter_cache.so"
+
+
+@functools.cache
 def other() -> Path:
     """A second build of the library, see benches/local/ours.c."""
     harness()

@@ -14,11 +14,14 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) fn guard(body: impl FnOnce() -> Result<lc_status>) -> lc_status {
     // The state behind the body is consistent after an unwind: locks do not poison, and what user
     // code could interrupt is never called with one held.
-    match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(status)) => status,
-        Ok(Err(error)) => last_error::record(&error),
-        Err(payload) => caught(payload),
-    }
+    //
+    // The status is made inside: a `Result` that leaves a closure goes through memory, its four bytes of
+    // status are read back as eight, and the processor waits for all stores before it.
+    let status = || match body() {
+        Ok(status) => status,
+        Err(error) => last_error::record(&error),
+    };
+    catch_unwind(AssertUnwindSafe(status)).unwrap_or_else(caught)
 }
 
 #[cold]

@@ -82,22 +82,27 @@ impl LocalCache {
                 .iter()
                 .filter_map(|(_, place)| shard.take(self.0.store.hash(keys[*place]), keys[*place]))
                 .collect();
+            let lived = self.living(&taken);
             drop(shard);
-            deleted += self.count_taken(&inside, &taken);
+            deleted += lived;
+            self.count_taken(&inside, &taken, lived);
             drop(inside);
             drop_many(taken);
         }
         Ok(deleted)
     }
 
+    /// How many of the entries that a call takes out are there: to be asked under the lock, see `take`.
+    pub(super) fn living(&self, taken: &[Value]) -> u64 {
+        taken.iter().filter(|entry| self.lives(entry)).count() as u64
+    }
+
     /// Counts entries that a call took out: those that were there as deleted, those that had expired as
-    /// such. Returns the number of the former.
-    pub(super) fn count_taken(&self, inside: &fork::Inside, taken: &[Value]) -> u64 {
-        let deleted = taken.iter().filter(|entry| self.lives(entry)).count() as u64;
-        self.0.counters.add_inside(inside, Counter::Deletes, deleted);
+    /// such.
+    pub(super) fn count_taken(&self, inside: &fork::Inside, taken: &[Value], lived: u64) {
+        self.0.counters.add_inside(inside, Counter::Deletes, lived);
         for expired in taken.iter().filter(|entry| !self.is_ahead(entry.expires_at())) {
             self.note_expired(inside, expired.key());
         }
-        deleted
     }
 }

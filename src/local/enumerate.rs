@@ -58,8 +58,10 @@ impl LocalCache {
                         writing.take_where(entry.hash(), |found| found.has_key(entry.key()))
                     })
                     .collect();
+                let lived = self.living(&taken);
                 drop(writing);
-                deleted += self.count_taken(&inside, &taken);
+                deleted += lived;
+                self.count_taken(&inside, &taken, lived);
             }
             drop_many(pinned);
         }

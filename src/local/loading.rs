@@ -333,8 +333,9 @@ impl LocalCache {
             let inside = fork::enter();
             let mut shard = self.0.store.write(hash);
             let taken = shard.take_where(hash.in_shard(), |entry| entry.is(old));
+            let lived = self.living(taken.as_slice());
             drop(shard);
-            self.count_taken(&inside, taken.as_slice());
+            self.count_taken(&inside, taken.as_slice(), lived);
         }
     }
 

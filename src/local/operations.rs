@@ -180,15 +180,23 @@ impl LocalCache {
     }
 
     /// Takes an entry out; true if it was there. Counts one that had expired, as an expiration.
+    ///
+    /// That is judged under the lock. Later its time may be over, or its tag be invalidated, and others
+    /// have missed it already when neither was so: no order of the calls would explain a false.
     pub(super) fn take(&self, inside: &Inside, key: &[u8]) -> bool {
         let hash = self.0.store.hash(key);
         self.0.voids.add(hash);
-        let old = self.0.store.write(hash).take(hash, key);
-        let Some(old) = old else { return false };
-        if !self.is_ahead(old.expires_at()) {
+        let mut shard = self.0.store.write(hash);
+        let old = shard.take(hash, key);
+        let lived = old.as_ref().is_some_and(|old| self.lives(old));
+        drop(shard);
+        if let Some(old) = old
+            && !lived
+            && !self.is_ahead(old.expires_at())
+        {
             self.note_expired(inside, key);
         }
-        self.lives(&old)
+        lived
     }
 
     pub(super) fn delete_checked(&self, inside: &Inside, key: &[u8]) -> bool {

@@ -25,8 +25,9 @@ use crate::runtime::{self, SLICE};
 
 /// What is read at once, and what an idle connection keeps.
 const BUFFER: usize = 16 << 10;
-/// A write on a connection that was used within this time goes out without a look whether the server
-/// has closed it: who sends that often pays no system call more, and the chance is small.
+/// A request on a connection that was used within this time goes out without a look whether the server
+/// has closed it, or said something unasked: who sends that often pays no system call more, and the
+/// chance is small.
 const IDLE: Duration = Duration::from_micros(100);
 /// A larger string is only allocated after it is known that there is memory for it.
 const PROBE: usize = 1 << 20;
@@ -86,11 +87,11 @@ impl Direct {
     pub(super) fn call(&mut self, request: &Request, deadline: Instant) -> Result<Replies, Trip> {
         let now = Instant::now();
         let idle = now.saturating_duration_since(std::mem::replace(&mut self.last_call, now));
-        if !request.read_only && idle > IDLE && self.closed_by_server() {
+        if idle > IDLE && self.closed_by_server() {
             self.broken = true;
             return Err(Trip::NotSent(Error::new(
                 ErrorKind::Connect,
-                "the server had closed the connection",
+                "the server had closed the connection, or said something unasked",
             )));
         }
         self.broken = true;
@@ -115,8 +116,9 @@ impl Direct {
         Ok(replies)
     }
 
-    /// Looks for the server's farewell without waiting. Asked before a write on a connection that was
-    /// idle, so that the write goes to a living one instead of into the unknown.
+    /// Looks without waiting for the server's farewell, or for bytes that answer nothing. Asked on a
+    /// connection that was idle, so that a write goes to a living one instead of into the unknown, and a
+    /// read does not take a second answer to the request before it for its own.
     fn closed_by_server(&self) -> bool {
         let mut byte = [std::mem::MaybeUninit::uninit()];
         let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;

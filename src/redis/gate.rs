@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 const FIRST: Duration = Duration::from_millis(10);
 /// Callers find a server that came back within this time, however long the back-off may grow.
-const CALLERS_WAIT_MAX: Duration = Duration::from_millis(500);
+const CALLERS_WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// See the module.
 pub(super) struct Gate {

@@ -83,6 +83,11 @@ impl Scanner {
         Self { limit, within: Within::Nothing, pending: 1 }
     }
 
+    /// Whether no reply has begun that has not ended.
+    pub(super) fn is_between_replies(&self) -> bool {
+        matches!(self.within, Within::Nothing) && self.pending == 1
+    }
+
     /// Goes on with the next bytes of the stream, up to the end of one reply. Returns how many were
     /// used, and whether a reply ended there.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<(usize, bool), Violation> {

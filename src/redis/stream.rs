@@ -66,7 +66,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// A stream whose reader never gets a reply larger than allowed.
+/// A stream whose reader never gets a reply larger than allowed, and an error where it ends within one.
 pub(super) struct Guarded {
     stream: Stream,
     scanner: Scanner,
@@ -86,7 +86,13 @@ impl AsyncRead for Guarded {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
+        let room = buf.remaining() > 0;
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        // The crate would take half a reply for nonsense, and nobody would learn that what he asked for
+        // may have been executed.
+        if room && buf.filled().len() == before && !self.scanner.is_between_replies() {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
         let mut at = before;
         while at < buf.filled().len() {
             match self.scanner.feed(&buf.filled()[at..]) {

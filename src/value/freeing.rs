@@ -10,10 +10,10 @@
 use std::alloc::{self, Layout};
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::Release;
 
 use super::Value;
-use crate::sync::fence;
+use crate::sync::all_gone;
 
 /// Entries between two occasions to join what was freed.
 const PORTION: usize = 128;
@@ -46,7 +46,7 @@ fn drop_and_join(value: Value) {
     if value.block().refs.fetch_sub(1, Release) != 1 {
         return;
     }
-    fence(Acquire);
+    all_gone(&value.block().refs);
     let layout = value.layout();
     let start = value.drop_content();
     if layout.size() >= LARGE {
@@ -67,6 +67,8 @@ fn drop_and_join(value: Value) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering::Acquire;
+
     use super::*;
 
     #[test]

