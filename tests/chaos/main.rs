@@ -13,8 +13,8 @@
 //! - no process reads, unless it is told that the value is stale, one that was overwritten on the server more
 //!   than `watchdog` + 0.5 s before. (The writer's moment is when its call had returned with nothing queued.)
 //!
-//! `make test-chaos` runs 20 s, `make soak-hybrid CHAOS_SECONDS=3600` as long as wanted. `CHAOS_SEED` repeats
-//! the order of the faults.
+//! `make test-rust` runs 20 s, `make soak-hybrid SECONDS=3600` as long as wanted. `CHAOS_SEED` repeats the
+//! order of the faults. `run.py` beside this does alike with processes in C, C++ and Python.
 
 #[path = "../support/mod.rs"]
 mod support;
