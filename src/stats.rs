@@ -82,9 +82,10 @@ pub(crate) enum Counter {
     StaleServed,
     Errors,
     DroppedWrites,
+    ReplayedWrites,
 }
 
-const COUNTERS: usize = Counter::DroppedWrites as usize + 1;
+const COUNTERS: usize = Counter::ReplayedWrites as usize + 1;
 /// Stripes that belong to one thread each.
 const OWNED: usize = 24;
 /// Stripes that all other threads share.

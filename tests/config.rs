@@ -274,8 +274,6 @@ fn options_of_a_later_version_are_checked_then_refused() {
         ("hybrid+redis://h?negative_ttl=5s", "negative_ttl"),
         ("hybrid+redis://h?single_flight=process", "single_flight"),
         ("hybrid+redis://h?invalidation=pubsub", "invalidation"),
-        ("hybrid+redis://h?replay_limit=1", "replay_limit"),
-        ("hybrid+redis://h?replay_bytes=1MB", "replay_bytes"),
     ] {
         let config = parse(url);
         assert_eq!(config.unsupported().as_deref(), Some(option), "{url}");
@@ -294,7 +292,7 @@ fn options_of_a_later_version_are_checked_then_refused() {
         "local:?max_entries=1000&max_bytes=64MiB",
         "hybrid+redis://h?l1.max_bytes=64MiB&l1.max_entries=1000",
         &format!("hybrid+redis://h?{defaults}&single_flight=fleet&l1.max_bytes=none"),
-        "hybrid+redis://h?read_from=primary&replay_limit=10000&replay_bytes=67108864&invalidation=tracking",
+        "hybrid+redis://h?read_from=primary&replay_limit=1&replay_bytes=1MB&invalidation=tracking",
     ] {
         assert_eq!(parse(url).unsupported(), None, "{url}");
     }
@@ -347,7 +345,7 @@ fn options_of_a_composed_hybrid() {
         ("l1.shards=2", ErrorKind::Config, "composed of"),
         ("timeout=2s", ErrorKind::Config, "composed of"),
         ("watchdog=2s\n", ErrorKind::Config, "control"),
-        ("replay_limit=5", ErrorKind::Unsupported, "`replay_limit`"),
+        ("invalidation=pubsub", ErrorKind::Unsupported, "`invalidation`"),
     ] {
         let error = Config::hybrid_options(query).unwrap_err();
         assert_eq!(error.kind(), kind, "{query}");

@@ -187,15 +187,13 @@ fn it_opens_without_a_server_and_joins_it_later() {
     write(&cache, "k", "v");
     assert_eq!(read(&cache, "k").as_deref(), Some(&b"v"[..]));
     assert_eq!(BlockingCache::ping(&cache).unwrap_err().kind(), ErrorKind::Connect);
-    assert_eq!(stats(&cache).dropped_writes, 1);
+    assert_eq!(stats(&cache).queued_writes, 1);
     server.restart();
     joined(&cache);
+    until("the replay", || server.call(&["EXISTS", "app:k"]) == 1);
     BlockingCache::ping(&cache).expect("the server is back");
     write(&cache, "k", "w");
-    assert_eq!(server.call(&["EXISTS", "app:k"]), 1);
-    let dropped = stats(&cache).dropped_writes;
-    write(&cache, "k", "x");
-    assert_eq!(stats(&cache).dropped_writes, dropped);
+    assert_eq!((stats(&cache).replayed_writes, stats(&cache).dropped_writes), (1, 0));
 }
 
 #[test]
@@ -236,7 +234,7 @@ fn l1_goes_on_alone(cache: &AnyCache) {
     BlockingCache::clear(cache).expect("no error");
     assert!(read(cache, "held").is_none());
     let seen = stats(cache);
-    assert!(seen.degraded && seen.dropped_writes >= 5);
+    assert!(seen.degraded && seen.queued_writes >= 1 && seen.dropped_writes == 0);
 }
 
 #[test]
@@ -252,7 +250,7 @@ fn a_killed_server_costs_no_errors() {
     server.restart();
     joined(&cache);
     write(&cache, "k", "v");
-    assert_eq!(server.call(&["DBSIZE"]), 1);
+    until("the replay", || server.call(&["DBSIZE"]) == 1);
 }
 
 #[test]
@@ -275,6 +273,7 @@ fn a_stopped_server_costs_a_few_timeouts_and_then_nothing() {
     assert_eq!(stats(&cache).errors, errors, "nothing more was tried");
     server.resume();
     joined(&cache);
+    until("the replay", || stats(&cache).queued_writes == 0);
     write(&cache, "k", "back");
     let other = open(&server, &[]);
     assert_eq!(read(&other, "k").as_deref(), Some(&b"back"[..]));

@@ -137,8 +137,7 @@ fn what_is_cancelled_reaches_nobody_and_does_not_come_late() {
         let server = Server::start("single", name);
         let chaos = Chaos::to(u16::try_from(server.info["port"].as_u64().unwrap()).unwrap());
         let (port, ms) = (chaos.port(), TIMEOUT.as_millis());
-        let url =
-            format!("redis://127.0.0.1:{port}?prefix=app&timeout={ms}ms&connect_timeout=10s");
+        let url = format!("redis://127.0.0.1:{port}?prefix=app&timeout={ms}ms&connect_timeout=10s");
         let run = Run {
             cache: AnyCache::open(&Config::parse(&url).unwrap()).unwrap(),
             over: AtomicBool::new(false),
@@ -159,15 +158,17 @@ fn what_is_cancelled_reaches_nobody_and_does_not_come_late() {
             let _ends = Ends(&run.over);
             let mut dice = Dice::new(seed);
             while Instant::now() < until && !run.over.load(SeqCst) {
-                let faults = [Fault::BlackHole, Fault::Mute, Fault::Deaf, Fault::Slow, Fault::Drip];
-                chaos.set(faults[dice.below(5) as usize]);
+                chaos.set(Fault::ALL[dice.below(Fault::ALL.len() as u64) as usize]);
                 std::thread::sleep(Duration::from_millis(10 + dice.below(300)));
                 chaos.set(Fault::None);
                 std::thread::sleep(Duration::from_millis(20 + dice.below(150)));
             }
         });
         let (calls, cancelled) = (run.calls.into_inner(), run.cancelled.into_inner());
-        println!("{name}: {calls} calls of tasks, {cancelled} cancelled");
+        let connections = chaos.connections();
+        println!(
+            "{name}: {calls} calls of tasks, {cancelled} cancelled, {connections} connections"
+        );
         assert!(calls > 20 && cancelled > 5);
     }
 }

@@ -4,6 +4,7 @@ Besides the sections, each docs/benchmarks/*.md is taken in as it is, at the end
 """
 
 import json
+import re
 from datetime import date
 
 from . import section
@@ -108,10 +109,25 @@ def write() -> tuple[int, int]:
         for file, caption in plot.made:
             text.append(f"![{caption}](benchmarks/{file})\n\n")
         text.append(f"Measured on {kept['date']}; all figures: [{name}.json](benchmarks/{name}.json).\n\n")
+    text.append(hit_ratio())
     for fragment in sorted(FOLDER.glob("*.md")):
         text.append(fragment.read_text().strip() + "\n\n")
     PAGE.write_text("".join(text).strip() + "\n")
     return len(goals) - len(missed), len(goals)
+
+
+def hit_ratio() -> str:
+    """The tables and plots that `make hit-ratio` wrote, without the rows on threads."""
+    page = (ROOT / "docs" / "hit-ratio.md").read_text()
+    text = "## Hit ratio\n\nMade by `make hit-ratio`; how, what *model* and *gap* are, and more: [hit-ratio.md](hit-ratio.md).\n"
+    for title, mark_of_part in {"Generated traces": "generated", "Public traces": "files"}.items():
+        found = re.search(f"<!-- begin {mark_of_part} -->(.*?)<!-- end {mark_of_part} -->", page, re.S)
+        if found and found.group(1).strip():
+            tables, _, rest = found.group(1).partition("\n| trace | capacity | 1 thread |")
+            plots = re.findall(r"!\[.*?\]\(.*?\)", rest or tables)
+            tables = re.sub(r"!\[.*?\]\(.*?\)\n", "", tables)
+            text += f"\n### {title}\n\n{tables.strip()}\n\n" + "\n".join(plots) + "\n"
+    return text + "\n"
 
 
 def show_goals(names: list[str]):

@@ -115,7 +115,6 @@ fn table(page: &mut String, scope: Scope) {
         let later = match here {
             Here::Everywhere => "",
             Here::NotOnHybrid => " *later on Hybrid*",
-            Here::Nowhere => " *later*",
         };
         let _ = writeln!(page, "| `{name}` | {default} | {} | {help}{later} |", row.range());
     }

@@ -219,6 +219,10 @@ pub struct HybridOptions {
     pub breaker_failures: u32,
     /// Time between two probes while the breaker is open.
     pub breaker_open: Duration,
+    /// Most keys whose writes are queued for an L2 that is away.
+    pub replay_limit: usize,
+    /// Most memory of that queue, in bytes.
+    pub replay_bytes: usize,
     /// Longest time that a value of L2 is kept in L1.
     pub l1_max_ttl: Option<Duration>,
 }
@@ -301,6 +305,8 @@ impl HybridOptions {
             },
             breaker_failures: settings.number("breaker_failures"),
             breaker_open: settings.some_span("breaker_open"),
+            replay_limit: settings.number("replay_limit"),
+            replay_bytes: settings.number("replay_bytes"),
             l1_max_ttl: settings.span("l1.max_ttl"),
         }
     }

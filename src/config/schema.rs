@@ -106,8 +106,6 @@ pub enum Here {
     Everywhere,
     /// On all but Hybrids.
     NotOnHybrid,
-    /// On none yet.
-    Nowhere,
 }
 
 const MS: Duration = Duration::from_millis(1);
@@ -123,16 +121,6 @@ const fn row(
     help: &'static str,
 ) -> Row {
     Row { name, scope, kind, default, here: Here::Everywhere, help }
-}
-
-const fn later(
-    scope: Scope,
-    name: &'static str,
-    default: &'static str,
-    kind: Type,
-    help: &'static str,
-) -> Row {
-    Row { name, scope, kind, default, here: Here::Nowhere, help }
 }
 
 const fn not_on_hybrid(
@@ -207,8 +195,8 @@ pub static SCHEMA: &[Row] = &[
     row(Hybrid, "l1_alone", "stale", Choice(&["stale", "miss"]), "What L1 answers while the server is away: its entries to the end of their TTL, or nothing."),
     row(Hybrid, "breaker_failures", "5", int(1, 1000), "Failures in a row after which the server is bypassed."),
     row(Hybrid, "breaker_open", "500ms", span(MS, HOUR), "Time between two probes of a server that is bypassed."),
-    later(Hybrid, "replay_limit", "10000", int(0, MAX), "Most keys whose writes are queued for a server that is away; past it the oldest is dropped, counted and logged."),
-    later(Hybrid, "replay_bytes", "64MiB", Size { min: 0, max: MAX, none: false }, "Most memory of that queue."),
+    row(Hybrid, "replay_limit", "10000", int(0, MAX), "Most keys whose writes are queued for a server that is away; past it the oldest is dropped, counted and logged."),
+    row(Hybrid, "replay_bytes", "64MiB", Size { min: 0, max: MAX, none: false }, "Most memory of that queue."),
     row(Hybrid, "l1.max_ttl", "none", span_or_none(MS, CENTURY), "Longest time that a value is kept in L1."),
 
     row(Process, "LIGHTER_CACHE_WORKERS", "2", int(1, runtime::MAX_WORKERS as u64), "Threads of the library's runtime. A cache that is Local has no need of them."),
@@ -240,7 +228,6 @@ impl Row {
         let here = match self.here {
             Here::Everywhere => true,
             Here::NotOnHybrid => kind != Kind::Hybrid,
-            Here::Nowhere => false,
         };
         !pubsub && (here || self.parse(self.default_on(kind)).is_ok_and(|d| d == *given))
     }

@@ -13,7 +13,8 @@ pub(crate) fn in_fork(child: impl FnOnce() -> bool) -> i32 {
         let pid = libc::fork();
         assert!(pid >= 0, "fork failed");
         if pid == 0 {
-            libc::alarm(20);
+            // Another test's ten thousand threads may be in its way for many seconds.
+            libc::alarm(120);
             // A panic must not unwind into the test runner's frames.
             let fine = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
             libc::_exit(if fine.unwrap_or(false) { 0 } else { 1 });

@@ -1,88 +1,115 @@
 //! What all operations of a Hybrid share: the two tiers, the protocol's parts, and how the end of a leg
-//! to L2 is judged. The steps of reads and writes are in `read.rs` and `write.rs`; they do no I/O, so
-//! that blocking and asynchronous callers (and a simulation) drive the very same code.
+//! to L2 is judged. The steps of reads and writes are in `read.rs` and `write.rs`; they do no I/O.
 
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::breaker::Breaker;
+use super::protections::{Protection, Protections};
+use super::queue::Queue;
 use super::stripes::Stripes;
 use super::trust::Trust;
 use super::watch;
+use super::world::World;
 use crate::config::{HybridOptions, Invalidation};
 use crate::error::{Error, ErrorKind, Result};
+use crate::flight::Flights;
 use crate::fork;
 use crate::local::LocalCache;
 use crate::log::{self, Level};
 use crate::metrics::Durations;
-use crate::ops::BlockingCache;
-use crate::redis::{self, RedisCache};
+use crate::ops::{BlockingCache, Event};
+use crate::redis;
 use crate::stats::{CacheStats, Counter, Counters};
+use crate::value::Value;
 
 /// The state of one Hybrid.
-pub(super) struct Core {
+pub(super) struct Core<W: World> {
+    pub(super) world: W,
     pub(super) l1: LocalCache,
-    pub(super) l2: Option<RedisCache>,
+    pub(super) l2: Option<W::Remote>,
     pub(super) stripes: Stripes,
     pub(super) trust: Trust,
     pub(super) breaker: Breaker,
+    pub(super) queue: Queue,
+    pub(super) flights: Flights<Option<Value>>,
     pub(super) counters: Counters,
     pub(super) durations: Durations,
     pub(super) options: HybridOptions,
     pub(super) default_ttl: Option<Duration>,
     pub(super) max_value_bytes: usize,
-    /// For the prober, which holds the core weakly.
+    pub(super) protections: Protections,
+    /// For the background, which holds the core weakly.
     pub(super) me: Weak<Self>,
+    /// Whether a task replays the queue.
+    pub(super) replaying: AtomicBool,
+    /// What subscribers have been told of `degraded`.
+    told: AtomicBool,
     /// Which process's tasks and writes the state speaks of; see [`Core::process`].
     process: AtomicU64,
+}
+
+/// What a core is made with.
+pub(super) struct Parts<W: World> {
+    pub(super) world: W,
+    pub(super) l1: LocalCache,
+    pub(super) l2: Option<W::Remote>,
+    pub(super) options: HybridOptions,
+    pub(super) default_ttl: Option<Duration>,
+    pub(super) max_value_bytes: usize,
+    pub(super) stripes: usize,
+    pub(super) protections: Protections,
 }
 
 /// How the end of a leg to L2 counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// L2 is away, or can't take this now: L1 goes on alone.
-    Away,
+    /// L2 is away, or can't take this now: L1 goes on alone. `landed`: it may have been executed.
+    Away { landed: bool },
     /// L2's value can't be read; it may be overwritten.
     Corrupt,
     /// The caller has to hear of it.
     Fails,
 }
 
-impl Core {
-    pub(super) fn new(
-        l1: LocalCache,
-        l2: Option<RedisCache>,
-        options: HybridOptions,
-        default_ttl: Option<Duration>,
-        max_value_bytes: usize,
-    ) -> Arc<Self> {
+impl<W: World> Core<W> {
+    pub(super) fn new(parts: Parts<W>) -> Arc<Self> {
+        let Parts { world, l1, l2, options, default_ttl, max_value_bytes, stripes, protections } =
+            parts;
         let trust = match (&l2, options.invalidation) {
-            (Some(_), Invalidation::Tracking) => Trust::unproven(options.watchdog),
+            (Some(_), Invalidation::Tracking) => Trust::unproven(options.watchdog, protections),
             (Some(_), Invalidation::None) | (None, _) => Trust::unconditional(),
         };
         Arc::new_cyclic(|me| Self {
-            l1,
-            l2,
-            stripes: Stripes::new(),
+            world,
+            stripes: Stripes::new(stripes, protections),
             trust,
             breaker: Breaker::new(options.breaker_failures),
+            queue: Queue::new(options.replay_limit, options.replay_bytes, protections),
+            flights: Flights::new(),
             counters: Counters::default(),
             durations: Durations::new(),
-            options,
             default_ttl,
             max_value_bytes,
+            protections,
             me: me.clone(),
+            replaying: AtomicBool::new(false),
+            // It opens degraded, and tells when that ends.
+            told: AtomicBool::new(l2.is_some()),
             process: AtomicU64::new(settled(fork::generation())),
+            l1,
+            l2,
+            options,
         })
     }
 
     /// Makes the state this process's own, once in each forked child; whoever comes meanwhile waits for
     /// the few stores that it takes.
     ///
-    /// After a fork the parent's writes on their way are not ours, its prober does not run here, and
-    /// invalidations were missed: what L1 holds is read again once. (The stream is taken up again by
-    /// L2's first call.)
+    /// After a fork the parent's writes on their way and in the queue are not ours, its tasks do not run
+    /// here, and invalidations were missed: what L1 holds is read again once. (The stream is taken up
+    /// again by L2's first call.)
     #[inline]
     pub(super) fn process(&self) {
         let now = fork::generation();
@@ -103,6 +130,8 @@ impl Core {
             } else if self.process.compare_exchange(seen, adopting(now), SeqCst, SeqCst).is_ok() {
                 self.trust.forked();
                 self.stripes.forget_writes();
+                self.queue.forget();
+                self.replaying.store(false, SeqCst);
                 self.breaker.close();
                 self.process.store(settled(now), SeqCst);
                 return;
@@ -119,34 +148,66 @@ impl Core {
         }
     }
 
-    /// L2, where it may be asked now.
-    pub(super) fn reachable(&self) -> Option<&RedisCache> {
+    /// L2, where it may be asked now. Takes the state over in a forked child.
+    #[inline]
+    pub(super) fn leg(&self) -> Option<&W::Remote> {
+        self.process();
         self.l2.as_ref().filter(|_| self.breaker.allows())
+    }
+
+    /// Whether an entry of epoch `stamp` may be served without asking L2.
+    #[inline]
+    pub(super) fn vouches(&self, stamp: u32) -> bool {
+        self.trust.holds(stamp, || self.world.now_ms())
+    }
+
+    /// Whether the invalidation stream is proven.
+    pub(super) fn proven_now(&self) -> bool {
+        self.trust.proven_now(|| self.world.now_ms())
     }
 
     /// Whether L2 is bypassed or the invalidation stream is unproven.
     pub(super) fn degraded(&self) -> bool {
-        self.l2.is_some() && (!self.breaker.allows() || !self.trust.proven_now())
+        self.l2.is_some() && (!self.breaker.allows() || !self.proven_now())
     }
 
-    /// Judges a failed leg and counts it. Starts the prober where this opens the breaker.
+    /// Tells subscribers if `degraded` has changed.
+    pub(super) fn announce(&self) {
+        loop {
+            let degraded = self.degraded();
+            if self.told.swap(degraded, SeqCst) == degraded {
+                return;
+            }
+            // Whoever changes it meanwhile either sees what was told here, or is seen by the next round.
+            self.l1.emit(if degraded { Event::Degraded } else { Event::Recovered }, b"");
+        }
+    }
+
+    /// Judges a failed leg and counts it. Opens the breaker where there were enough.
     pub(super) fn judge(&self, error: &Error) -> Verdict {
         self.counters.count(Counter::Errors);
         let verdict = match error.kind() {
-            ErrorKind::Connect | ErrorKind::Timeout => Verdict::Away,
-            ErrorKind::Server if redis::is_transient(error) => Verdict::Away,
+            ErrorKind::Connect => Verdict::Away { landed: false },
+            ErrorKind::Timeout => Verdict::Away { landed: true },
+            ErrorKind::Server if redis::is_transient(error) => Verdict::Away { landed: false },
             ErrorKind::Corrupt => Verdict::Corrupt,
             _ => Verdict::Fails,
         };
-        if verdict == Verdict::Away && self.breaker.failed() {
-            log::emit(
-                Level::Warn,
-                "hybrid",
-                format_args!("L2 is bypassed until it answers again: {error}"),
-            );
-            watch::probe(&self.me);
+        if matches!(verdict, Verdict::Away { .. }) && self.breaker.failed() {
+            self.bypass(&error);
         }
         verdict
+    }
+
+    /// Has been opened: tells it, and looks for the way back.
+    pub(super) fn bypass(&self, why: &dyn std::fmt::Display) {
+        log::emit(
+            Level::Warn,
+            "hybrid",
+            format_args!("L2 is bypassed until it answers again: {why}"),
+        );
+        self.announce();
+        watch::probe(&self.me);
     }
 
     /// Another process has written or removed `key`.
@@ -155,11 +216,15 @@ impl Core {
         self.stripes.void(key);
         if self.l1.remove(key) {
             self.counters.count(Counter::Invalidations);
+            self.l1.emit(Event::Invalidated, key);
         }
     }
 
     /// Somebody has emptied the server.
     pub(super) fn forget_all(&self) {
+        if !self.protections.has(Protection::Flush) {
+            return;
+        }
         self.stripes.void_all();
         let removed = self.l1.remove_all();
         self.counters.add(Counter::Invalidations, removed);
@@ -174,22 +239,21 @@ impl Core {
     /// L2 has not answered such a question: L1 does, unless the caller has to hear of it.
     pub(super) fn unanswered<T>(&self, error: Error, alone: impl FnOnce() -> T) -> Result<T> {
         match self.judge(&error) {
-            Verdict::Away | Verdict::Corrupt => Ok(alone()),
+            Verdict::Away { .. } | Verdict::Corrupt => Ok(alone()),
             Verdict::Fails => Err(error),
         }
     }
 
-    /// Counts writes that L2 will not see, where there is one.
-    pub(super) fn count_dropped(&self, writes: usize) {
-        if self.l2.is_none() {
-            return;
+    /// Counts writes that L2 will not see.
+    pub(super) fn count_dropped(&self, writes: usize, why: &str) {
+        if writes > 0 {
+            self.counters.add(Counter::DroppedWrites, writes as u64);
+            log::emit(
+                Level::Warn,
+                "hybrid",
+                format_args!("{writes} queued write(s) dropped: {why}"),
+            );
         }
-        self.counters.add(Counter::DroppedWrites, writes as u64);
-        log::emit(
-            Level::Debug,
-            "hybrid",
-            format_args!("{writes} write(s) did not reach L2, which is away"),
-        );
     }
 
     pub(super) fn stats(&self) -> CacheStats {
@@ -202,10 +266,13 @@ impl Core {
             deletes: count(Counter::Deletes),
             l1_hits: count(Counter::L1Hits),
             l2_hits: count(Counter::L2Hits),
+            coalesced: count(Counter::Coalesced),
             backfills: count(Counter::Backfills),
             invalidations: count(Counter::Invalidations),
             stale_served: count(Counter::StaleServed),
             errors: count(Counter::Errors),
+            queued_writes: self.queue.len() as u64,
+            replayed_writes: count(Counter::ReplayedWrites),
             dropped_writes: count(Counter::DroppedWrites),
             degraded: self.degraded(),
             ..l1

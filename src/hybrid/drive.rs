@@ -1,81 +1,92 @@
-//! The steps of `read` and `write` joined to the legs to L2.
-//!
-//! Asynchronous callers await each leg. Blocking callers do a read's leg themselves, because a lone
-//! caller's own read and write of the socket is quicker than any hand-over; all other legs are waited
-//! for while the runtime drives them.
+//! The steps of `read` and `write` joined to the legs to L2, as futures that any executor can run: the
+//! library's runtime, a program's own, or that of the simulation.
 
-use std::future::Future;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::Duration;
 
-use super::read::Read;
-use super::{HybridCache, MANY_TRIPS};
+use super::core::Core;
+use super::queue::Look;
+use super::read::{Hit, Read};
+use super::world::{Remote, World};
+use super::write::Write;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fork;
 use crate::key::{check_key, check_value};
-use crate::metrics::{self, Operation};
-use crate::ops::{BlockingCache, BoxFuture, ByteCache, Kind, Remaining, Ttl};
-use crate::redis::RedisCache;
-use crate::runtime;
-use crate::stats::CacheStats;
+use crate::ops::{Remaining, Ttl};
 use crate::value::Value;
 
-impl HybridCache {
-    /// As `get`, but only where nothing has to be waited for: `None`, and nothing counted, where L2 would
-    /// have to be asked. For a binding that gives up a lock (as Python's GIL) before it waits.
-    #[doc(hidden)]
-    pub fn get_at_once(&self, key: &[u8]) -> Result<Option<Option<Value>>> {
-        check_key(key)?;
-        if self.leg().is_none() {
-            return Ok(Some(self.core.get_alone(key)));
-        }
-        match self.core.begin_get(key) {
-            Read::Done(value) => Ok(Some(Some(value))),
-            Read::Ask(_) => Ok(None),
-        }
+impl<W: World> Core<W> {
+    pub(super) async fn get(&self, key: &[u8]) -> Result<Option<Hit>> {
+        self.get_within(key, self.options.l2_timeout).await
     }
 
-    async fn get_async(&self, key: &[u8]) -> Result<Option<Value>> {
+    pub(super) async fn get_within(&self, key: &[u8], patience: Duration) -> Result<Option<Hit>> {
         check_key(key)?;
-        let Some((l2, deadline)) = self.leg() else { return Ok(self.core.get_alone(key)) };
-        match self.core.begin_get(key) {
-            Read::Done(value) => Ok(Some(value)),
+        let Some(l2) = self.leg() else { return Ok(self.get_alone(key)) };
+        match self.begin_get(key) {
+            Read::Done(hit) => Ok(hit),
             Read::Ask(asked) => {
-                let reply = l2.fetch_async(key, deadline).await;
-                self.core.end_get(key, asked, reply)
+                let reply = l2.fetch(key, patience).await;
+                self.end_get(key, asked, reply)
             }
         }
     }
 
-    async fn get_many_async(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
+    /// As `get`, and counts as no read: for whoever has asked already.
+    pub(super) async fn look_again(&self, key: &[u8]) -> Result<Option<Value>> {
+        if let Some(entry) = self.held(key)
+            && self.vouches(entry.stamp)
+        {
+            return Ok(Some(entry.value));
+        }
+        match self.queue.look(key, self.world.now_ms()) {
+            Look::Holds(value, _) => Ok(Some(value)),
+            _ => Ok(None),
+        }
+    }
+
+    pub(super) async fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
         keys.iter().try_for_each(|key| check_key(key))?;
-        let Some((l2, deadline)) = self.leg() else {
-            return Ok(keys.iter().map(|key| self.core.get_alone(key)).collect());
+        let Some(l2) = self.leg() else {
+            return Ok(keys.iter().map(|key| Some(self.get_alone(key)?.value)).collect());
         };
-        let (mut answers, asked) = self.core.begin_get_many(keys);
+        let (mut answers, asked) = self.begin_get_many(keys);
         if !asked.is_empty() {
             let missing: Vec<&[u8]> = asked.iter().map(|(place, _)| keys[*place]).collect();
-            let reply = l2.fetch_many_async(&missing, deadline).await;
-            self.core.end_get_many(keys, asked, reply, &mut answers)?;
+            let reply = l2.fetch_many(&missing, self.options.l2_timeout).await;
+            self.end_get_many(keys, asked, reply, &mut answers)?;
         }
         Ok(answers)
     }
 
-    async fn set_async(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<()> {
-        let ttl_ms = self.check_set(key, value, ttl)?;
-        if ttl_ms == Some(0) {
-            return self.delete_async(key).await.map(drop);
-        }
-        let Some((l2, deadline)) = self.leg() else {
-            return self.core.set_alone(key, value, ttl_ms);
-        };
-        let write = self.core.begin_set(key, value, ttl_ms)?;
-        let reply = l2.put_async(key, value, ttl_ms, deadline).await;
-        self.core.end_write(write, reply).map(drop)
+    pub(super) async fn set(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<()> {
+        self.set_within(key, value, ttl, self.options.l2_timeout).await
     }
 
-    async fn set_many_async(&self, items: &[(&[u8], &[u8])], ttl: Ttl) -> Result<()> {
+    pub(super) async fn set_within(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        ttl: Ttl,
+        patience: Duration,
+    ) -> Result<()> {
+        let ttl_ms = self.check_set(key, value, ttl)?;
+        if ttl_ms == Some(0) {
+            return self.delete(key).await.map(drop);
+        }
+        self.process();
+        let write = self.begin_set(key, value, ttl_ms)?;
+        match &self.l2 {
+            Some(l2) if write.goes() => {
+                let reply = l2.put(key, value, ttl_ms, patience).await;
+                self.end_write(write, reply).map(drop)
+            }
+            _ => {
+                write.queue(false);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) async fn set_many(&self, items: &[(&[u8], &[u8])], ttl: Ttl) -> Result<()> {
         if items.is_empty() {
             return Ok(());
         }
@@ -85,301 +96,153 @@ impl HybridCache {
         }
         if ttl_ms == Some(0) {
             let keys: Vec<&[u8]> = items.iter().map(|(key, _)| *key).collect();
-            return self.delete_many_async(&keys).await.map(drop);
+            return self.delete_many(&keys).await.map(drop);
         }
-        let Some((l2, deadline)) = self.leg() else {
-            return items
-                .iter()
-                .try_for_each(|(key, value)| self.core.set_alone(key, value, ttl_ms));
-        };
-        let begun = items.iter().map(|&(key, value)| self.core.begin_set(key, value, ttl_ms));
+        self.process();
+        let begun = items.iter().map(|&(key, value)| self.begin_set(key, value, ttl_ms));
         let writes = begun.collect::<Result<Vec<_>>>()?;
-        let reply = l2.put_many_async(items, ttl_ms, deadline).await;
-        self.core.end_writes(writes, reply).map(drop)
+        let sent: Vec<(&[u8], &[u8])> = items
+            .iter()
+            .zip(&writes)
+            .filter(|(_, write)| write.goes())
+            .map(|pair| *pair.0)
+            .collect();
+        let (direct, queued): (Vec<_>, Vec<_>) = writes.into_iter().partition(Write::goes);
+        queued.into_iter().for_each(|write| write.queue(false));
+        match &self.l2 {
+            Some(l2) if !sent.is_empty() => {
+                let reply = l2.put_many(&sent, ttl_ms, self.options.l2_timeout).await;
+                self.end_writes(direct, reply).map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 
-    async fn delete_async(&self, key: &[u8]) -> Result<bool> {
+    pub(super) async fn delete(&self, key: &[u8]) -> Result<bool> {
         check_key(key)?;
-        let Some((l2, deadline)) = self.leg() else { return Ok(self.core.delete_alone(key)) };
-        let (held, write) = self.core.begin_delete(key);
-        let reply = l2.unlink_async(key, deadline).await;
-        let deleted = self.core.end_write(write, reply)?.unwrap_or(false) || held;
-        self.core.count_deleted(deleted.into());
-        Ok(deleted)
-    }
-
-    async fn delete_many_async(&self, keys: &[&[u8]]) -> Result<u64> {
-        keys.iter().try_for_each(|key| check_key(key))?;
-        if keys.is_empty() {
-            return Ok(0);
-        }
-        let Some((l2, deadline)) = self.leg() else {
-            return Ok(keys.iter().filter(|key| self.core.delete_alone(key)).count() as u64);
-        };
-        let (held, writes): (Vec<bool>, Vec<_>) =
-            keys.iter().map(|key| self.core.begin_delete(key)).unzip();
-        let held = held.into_iter().filter(|held| *held).count() as u64;
-        let reply = l2.unlink_many_async(keys, deadline).await;
-        let deleted = self.core.end_writes(writes, reply)?.unwrap_or(0).max(held);
-        self.core.count_deleted(deleted);
-        Ok(deleted)
-    }
-
-    async fn exists_async(&self, key: &[u8]) -> Result<bool> {
-        check_key(key)?;
-        let Some((l2, deadline)) = self.leg() else { return Ok(self.core.exists_alone(key)) };
-        if self.core.proven_in_l1(key) {
-            return Ok(true);
-        }
-        match l2.has_async(key, deadline).await {
-            Err(error) => self.core.unanswered(error, || self.core.exists_alone(key)),
-            answered => self.core.answered(answered),
-        }
-    }
-
-    async fn ttl_async(&self, key: &[u8]) -> Result<Option<Remaining>> {
-        check_key(key)?;
-        let Some((l2, deadline)) = self.leg() else { return Ok(self.core.ttl_alone(key)) };
-        match l2.pttl_async(key, deadline).await {
-            Err(error) => self.core.unanswered(error, || self.core.ttl_alone(key)),
-            answered => self.core.answered(answered),
-        }
-    }
-
-    async fn expire_async(&self, key: &[u8], ttl: Ttl) -> Result<bool> {
-        check_key(key)?;
-        let ttl_ms = ttl.resolve(self.core.default_ttl)?;
-        if ttl_ms == Some(0) {
-            return self.delete_async(key).await;
-        }
-        let Some((l2, deadline)) = self.leg() else {
-            return Ok(self.core.expire_alone(key, ttl_ms));
-        };
-        let write = self.core.begin_expire(key);
-        let reply = l2.pexpire_async(key, ttl_ms, deadline).await;
-        self.core.end_expire(write, ttl_ms, reply)
-    }
-
-    async fn clear_async(&self) -> Result<()> {
-        let leg = self.leg();
-        let clear = self.core.begin_clear();
-        let reply = match leg {
-            Some((l2, _)) => l2.unlink_all_async(self.core.options.l2_timeout).await.map(drop),
-            None => {
-                self.core.count_dropped(1);
-                return Ok(());
+        self.process();
+        let (held, write) = self.begin_delete(key);
+        let deleted = match &self.l2 {
+            Some(l2) if write.goes() => {
+                let reply = l2.unlink(key, self.options.l2_timeout).await;
+                self.end_write(write, reply)?.unwrap_or(false) || held
+            }
+            _ => {
+                write.queue(false);
+                held
             }
         };
-        drop(clear);
-        match reply {
-            Ok(()) => self.core.answered(Ok(())),
-            Err(error) => self.core.absorb(error, 1),
+        self.count_deleted(deleted.into());
+        Ok(deleted)
+    }
+
+    pub(super) async fn delete_many(&self, keys: &[&[u8]]) -> Result<u64> {
+        keys.iter().try_for_each(|key| check_key(key))?;
+        self.process();
+        let (mut held, mut deleted) = (0, 0);
+        let (mut direct, mut sent) = (Vec::new(), Vec::new());
+        for key in keys {
+            let (was_held, write) = self.begin_delete(key);
+            if write.goes() {
+                held += u64::from(was_held);
+                sent.push(*key);
+                direct.push(write);
+            } else {
+                deleted += u64::from(was_held);
+                write.queue(false);
+            }
+        }
+        if let Some(l2) = &self.l2
+            && !sent.is_empty()
+        {
+            let reply = l2.unlink_many(&sent, self.options.l2_timeout).await;
+            deleted += self.end_writes(direct, reply)?.unwrap_or(0).max(held);
+        }
+        self.count_deleted(deleted);
+        Ok(deleted)
+    }
+
+    pub(super) async fn exists(&self, key: &[u8]) -> Result<bool> {
+        check_key(key)?;
+        let Some(l2) = self.leg() else { return Ok(self.ttl_alone(key).is_some()) };
+        if let Some(known) = self.presence(key) {
+            return Ok(known.is_some());
+        }
+        match l2.has(key, self.options.l2_timeout).await {
+            Err(error) => self.unanswered(error, || self.ttl_alone(key).is_some()),
+            answered => self.answered(answered),
         }
     }
 
-    async fn count_async(&self) -> Result<u64> {
-        match self.leg() {
-            Some((l2, _)) => l2.count_all_async(self.core.options.l2_timeout).await,
-            None if self.core.l2.is_none() => BlockingCache::count(&self.core.l1),
-            None => Err(self.away()),
+    pub(super) async fn ttl(&self, key: &[u8]) -> Result<Option<Remaining>> {
+        check_key(key)?;
+        let Some(l2) = self.leg() else { return Ok(self.ttl_alone(key)) };
+        // L1 may keep a value for less than L2 does, so only the queue knows better.
+        if !self.queue.is_empty()
+            && !matches!(self.queue.look(key, self.world.now_ms()), Look::Nothing)
+        {
+            return Ok(self.ttl_alone(key));
+        }
+        match l2.pttl(key, self.options.l2_timeout).await {
+            Err(error) => self.unanswered(error, || self.ttl_alone(key)),
+            answered => self.answered(answered),
         }
     }
 
-    async fn ping_async(&self) -> Result<()> {
-        match (self.leg(), &self.core.l2) {
-            (Some((l2, deadline)), _) => l2.probe_async(deadline).await,
+    pub(super) async fn expire(&self, key: &[u8], ttl: Ttl) -> Result<bool> {
+        check_key(key)?;
+        let ttl_ms = ttl.resolve(self.default_ttl)?;
+        if ttl_ms == Some(0) {
+            return self.delete(key).await;
+        }
+        self.process();
+        let write = self.begin_expire(key, ttl_ms);
+        match &self.l2 {
+            Some(l2) if write.goes() => {
+                let reply = l2.pexpire(key, ttl_ms, self.options.l2_timeout).await;
+                self.end_expire(write, reply)
+            }
+            _ => Ok(self.expire_alone(write, false)),
+        }
+    }
+
+    pub(super) async fn clear(&self) -> Result<()> {
+        let leg = self.leg();
+        let clear = self.begin_clear();
+        match leg {
+            Some(l2) => {
+                let reply = l2.unlink_all(self.options.l2_timeout).await;
+                self.end_clear(clear, reply)
+            }
+            None => {
+                self.clear_alone(clear);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) async fn ping(&self) -> Result<()> {
+        match (self.leg(), &self.l2) {
+            (Some(l2), _) => match l2.probe(self.options.l2_timeout).await {
+                Err(error) => {
+                    let _ = self.judge(&error);
+                    Err(error)
+                }
+                answered => self.answered(answered),
+            },
             (None, None) => Ok(()),
-            (None, Some(_)) => Err(self.away()),
+            (None, Some(_)) => Err(away()),
         }
     }
 
     /// Refuses what no tier takes; returns the TTL in milliseconds.
-    fn check_set(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<Option<u64>> {
+    pub(super) fn check_set(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<Option<u64>> {
         check_key(key)?;
-        check_value(value, self.core.max_value_bytes)?;
-        ttl.resolve(self.core.default_ttl)
-    }
-
-    fn away(&self) -> Error {
-        Error::new(ErrorKind::Connect, "L2 is away and has not answered the last probe")
-    }
-
-    /// L2 and the deadline of a leg to it, for a caller that is going to wait for it.
-    fn blocking_leg(&self) -> Result<Option<(&RedisCache, Instant)>> {
-        if self.core.l2.is_some() {
-            runtime::refuse_library_thread()?;
-        }
-        Ok(self.leg())
-    }
-
-    /// Waits for an operation whose legs have deadlines of their own. Without an L2 there are no legs,
-    /// and no runtime is started for it.
-    fn wait<T>(&self, operation: impl Future<Output = Result<T>>) -> Result<T> {
-        let mut operation = pin!(operation);
-        if self.core.l2.is_none() {
-            let mut context = Context::from_waker(Waker::noop());
-            if let Poll::Ready(answer) = operation.as_mut().poll(&mut context) {
-                return answer;
-            }
-        }
-        runtime::block_on(Instant::now() + MANY_TRIPS, operation)?
+        check_value(value, self.max_value_bytes)?;
+        ttl.resolve(self.default_ttl)
     }
 }
 
-impl BlockingCache for HybridCache {
-    fn kind(&self) -> Kind {
-        Kind::Hybrid
-    }
-
-    fn get(&self, key: &[u8]) -> Result<Option<Value>> {
-        // A hit in L1 is too quick to be timed each time.
-        let _timing = self.core.durations.sample(&fork::enter(), Operation::Get);
-        check_key(key)?;
-        let Some((l2, deadline)) = self.blocking_leg()? else {
-            return Ok(self.core.get_alone(key));
-        };
-        match self.core.begin_get(key) {
-            Read::Done(value) => Ok(Some(value)),
-            Read::Ask(asked) => self.core.end_get(key, asked, l2.fetch(key, deadline)),
-        }
-    }
-
-    fn set(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<()> {
-        let _timing = self.core.durations.time(Operation::Set);
-        let ttl_ms = self.check_set(key, value, ttl)?;
-        if ttl_ms == Some(0) {
-            return BlockingCache::delete(self, key).map(drop);
-        }
-        if self.blocking_leg()?.is_none() {
-            return self.core.set_alone(key, value, ttl_ms);
-        }
-        self.wait(self.set_async(key, value, ttl))
-    }
-
-    fn delete(&self, key: &[u8]) -> Result<bool> {
-        let _timing = self.core.durations.time(Operation::Delete);
-        check_key(key)?;
-        if self.blocking_leg()?.is_none() {
-            return Ok(self.core.delete_alone(key));
-        }
-        self.wait(self.delete_async(key))
-    }
-
-    fn exists(&self, key: &[u8]) -> Result<bool> {
-        // A hit in L1 is too quick to be timed each time.
-        let _timing = self.core.durations.sample(&fork::enter(), Operation::Exists);
-        check_key(key)?;
-        match self.blocking_leg()? {
-            Some(_) if self.core.proven_in_l1(key) => Ok(true),
-            Some(_) => self.wait(self.exists_async(key)),
-            None => Ok(self.core.exists_alone(key)),
-        }
-    }
-
-    fn clear(&self) -> Result<()> {
-        let _timing = self.core.durations.time(Operation::Clear);
-        self.wait(self.clear_async())
-    }
-
-    fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
-        let _timing = self.core.durations.time(Operation::GetMany);
-        self.wait(self.get_many_async(keys))
-    }
-
-    fn set_many(&self, items: &[(&[u8], &[u8])], ttl: Ttl) -> Result<()> {
-        let _timing = self.core.durations.time(Operation::SetMany);
-        self.wait(self.set_many_async(items, ttl))
-    }
-
-    fn delete_many(&self, keys: &[&[u8]]) -> Result<u64> {
-        let _timing = self.core.durations.time(Operation::DeleteMany);
-        self.wait(self.delete_many_async(keys))
-    }
-
-    fn ttl(&self, key: &[u8]) -> Result<Option<Remaining>> {
-        let _timing = self.core.durations.time(Operation::Ttl);
-        self.wait(self.ttl_async(key))
-    }
-
-    fn expire(&self, key: &[u8], ttl: Ttl) -> Result<bool> {
-        let _timing = self.core.durations.time(Operation::Expire);
-        self.wait(self.expire_async(key, ttl))
-    }
-
-    fn count(&self) -> Result<u64> {
-        let _timing = self.core.durations.time(Operation::Count);
-        self.wait(self.count_async())
-    }
-
-    fn stats(&self) -> Result<CacheStats> {
-        self.in_this_process();
-        Ok(self.core.stats())
-    }
-
-    fn ping(&self) -> Result<()> {
-        let _timing = self.core.durations.time(Operation::Ping);
-        self.wait(self.ping_async())
-    }
-
-    fn metrics(&self) -> Result<String> {
-        let stats = BlockingCache::stats(self)?;
-        Ok(metrics::render(Kind::Hybrid, self.core.l1.name(), &stats, &self.core.durations))
-    }
-}
-
-impl ByteCache for HybridCache {
-    fn kind(&self) -> Kind {
-        Kind::Hybrid
-    }
-    fn get_bytes<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Value>>> {
-        Box::pin(self.get_async(key))
-    }
-    fn set_bytes<'a>(
-        &'a self,
-        key: &'a [u8],
-        value: &'a [u8],
-        ttl: Ttl,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.set_async(key, value, ttl))
-    }
-    fn delete_bytes<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(self.delete_async(key))
-    }
-    fn exists_bytes<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(self.exists_async(key))
-    }
-    fn clear_bytes(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.clear_async())
-    }
-    fn get_many_bytes<'a>(
-        &'a self,
-        keys: &'a [&'a [u8]],
-    ) -> BoxFuture<'a, Result<Vec<Option<Value>>>> {
-        Box::pin(self.get_many_async(keys))
-    }
-    fn set_many_bytes<'a>(
-        &'a self,
-        items: &'a [(&'a [u8], &'a [u8])],
-        ttl: Ttl,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.set_many_async(items, ttl))
-    }
-    fn delete_many_bytes<'a>(&'a self, keys: &'a [&'a [u8]]) -> BoxFuture<'a, Result<u64>> {
-        Box::pin(self.delete_many_async(keys))
-    }
-    fn ttl_bytes<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Remaining>>> {
-        Box::pin(self.ttl_async(key))
-    }
-    fn expire_bytes<'a>(&'a self, key: &'a [u8], ttl: Ttl) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(self.expire_async(key, ttl))
-    }
-    fn count_bytes(&self) -> BoxFuture<'_, Result<u64>> {
-        Box::pin(self.count_async())
-    }
-    fn stats_bytes(&self) -> BoxFuture<'_, Result<CacheStats>> {
-        Box::pin(async { BlockingCache::stats(self) })
-    }
-    fn ping_bytes(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.ping_async())
-    }
+pub(super) fn away() -> Error {
+    Error::new(ErrorKind::Connect, "L2 is away and has not answered the last probe")
 }

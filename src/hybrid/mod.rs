@@ -5,42 +5,61 @@
 //! - `stripes`: tokens that keep an overtaken read out of L1
 //! - `trust`: how long L1 may answer by itself
 //! - `breaker`: when L2 is left alone
+//! - `queue`: writes that L2 has not confirmed
 //! - `core`: the state, and how the end of a leg to L2 is judged
 //! - `read`, `write`: the steps of the operations, without I/O
-//! - `drive`: the steps joined to the legs to L2, for asynchronous and for blocking callers
-//! - `watch`: the background: the invalidation stream and the way back to a lost L2
+//! - `drive`: the steps joined to the legs to L2
+//! - `decide`: the operations that only L2 can decide
+//! - `load`: one load for many callers
+//! - `api`: the operations for blocking and for asynchronous callers
+//! - `watch`: the background: the invalidation stream, the way back to a lost L2, the replay of the queue
+//! - `world`: L2, time and the executor as traits; a simulation puts its own there
+//! - `protections`: the parts of the protocol by name, for the tests that show the need of each
+//!
+//! `docs/coherence.md` has the whole protocol: states, messages, transitions, invariants, races.
 //!
 //! # A read
-//! L1 answers what it can vouch for (`trust`). Otherwise L2 is asked, with the value's remaining TTL,
-//! and the answer goes into L1 unless a write or an invalidation came between (`stripes`). With L2 away
-//! L1 answers alone, and never with an error.
+//! L1 answers what it can vouch for (`trust`). What waits in the queue is answered from there. Otherwise
+//! L2 is asked, with the value's remaining TTL, and the answer goes into L1 unless a write or an
+//! invalidation came between (`stripes`). With L2 away L1 answers alone, and never with an error.
 //!
 //! # A write
 //! It changes L1 and then L2. All writes go over the connection that also carries the invalidations, so
 //! that the server does not send our own back (`NOLOOP`). A write that L2 can't take is still a
-//! success; it is counted in `dropped_writes` and logged.
+//! success: it is queued, and replayed when L2 is back.
 
+mod api;
 mod breaker;
 mod core;
+mod decide;
 mod drive;
+mod load;
+mod protections;
+mod queue;
 mod read;
+#[cfg(test)]
+#[path = "../../tests/simulation/mod.rs"]
+mod simulation;
 mod stripes;
 #[cfg(test)]
 mod tests;
 mod trust;
 mod watch;
+mod world;
 mod write;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::core::Core;
+use self::core::{Core, Parts};
+use self::protections::Protections;
+use self::stripes::STRIPES;
+use self::world::System;
 use crate::config::{CommonOptions, Config, HybridOptions, Invalidation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::VALUE_MAX;
 use crate::local::LocalCache;
-use crate::log::{self, Level};
 use crate::redis::RedisCache;
 use crate::runtime;
 
@@ -59,7 +78,7 @@ use crate::runtime;
 /// ```
 #[derive(Clone)]
 pub struct HybridCache {
-    core: Arc<Core>,
+    core: Arc<Core<System>>,
 }
 
 impl HybridCache {
@@ -83,7 +102,7 @@ impl HybridCache {
     /// A Hybrid of L1 alone: every operation works as on Local, and it is never degraded.
     pub fn local_only() -> Self {
         let options = HybridOptions::default();
-        Self { core: Core::new(LocalCache::new(), None, options, None, VALUE_MAX) }
+        Self::of(LocalCache::new(), None, options, None, VALUE_MAX)
     }
 
     /// As [`HybridCache::try_new`], with options. Asks no server, whatever `require_l2` says.
@@ -104,7 +123,7 @@ impl HybridCache {
         };
         // A stream of invalidations belongs to one Hybrid, and its writes go over that.
         let l2 = l2.map(|l2| l2.sibling());
-        let cache = Self { core: Core::new(l1, l2, options, default_ttl, max_value_bytes) };
+        let cache = Self::of(l1, l2, options, default_ttl, max_value_bytes);
         cache.start();
         Ok(cache)
     }
@@ -147,8 +166,27 @@ impl HybridCache {
         let l2 = RedisCache::connect_lazily(&config.common, &config.redis)?;
         let CommonOptions { default_ttl, max_value_bytes, .. } = config.common;
         let options = config.hybrid.clone();
-        let core = Core::new(l1, Some(l2.clone()), options, default_ttl, max_value_bytes);
-        Ok((Self { core }, l2))
+        Ok((Self::of(l1, Some(l2.clone()), options, default_ttl, max_value_bytes), l2))
+    }
+
+    fn of(
+        l1: LocalCache,
+        l2: Option<RedisCache>,
+        options: HybridOptions,
+        default_ttl: Option<Duration>,
+        max_value_bytes: usize,
+    ) -> Self {
+        let core = Core::new(Parts {
+            world: System,
+            l1,
+            l2,
+            options,
+            default_ttl,
+            max_value_bytes,
+            stripes: STRIPES,
+            protections: Protections::default(),
+        });
+        Self { core }
     }
 
     /// Judges the first contact with L2, and starts the background.
@@ -160,9 +198,8 @@ impl HybridCache {
             if !passes || config.hybrid.require_l2 {
                 return Err(error);
             }
-            log::emit(Level::Warn, "hybrid", format_args!("opens without L2: {error}"));
             self.core.breaker.trip();
-            watch::probe(&self.core.me);
+            self.core.bypass(&error);
         }
         self.start();
         Ok(())
@@ -174,19 +211,6 @@ impl HybridCache {
         {
             watch::listen(&self.core, l2);
         }
-    }
-
-    /// L2 and the deadline of a leg to it, where it may be asked now. Takes the state over in a forked
-    /// child.
-    fn leg(&self) -> Option<(&RedisCache, Instant)> {
-        self.in_this_process();
-        let l2 = self.core.reachable()?;
-        Some((l2, Instant::now() + self.core.options.l2_timeout))
-    }
-
-    #[inline]
-    fn in_this_process(&self) {
-        self.core.process();
     }
 }
 

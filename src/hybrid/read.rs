@@ -3,54 +3,140 @@
 use std::time::Duration;
 
 use super::core::{Core, Verdict};
+use super::protections::Protection;
+use super::queue::Look;
 use super::stripes::ReadToken;
+use super::world::{Fetched, World};
 use crate::config::L1Alone;
 use crate::error::Result;
 use crate::local::Stamped;
-use crate::ops::Remaining;
+use crate::ops::{Found, Remaining, Tier};
 use crate::stats::Counter;
 use crate::value::Value;
 
-/// What L2 says of a key.
-pub(super) type Fetched = Option<(Value, Remaining)>;
-
 /// The first step of a read.
 pub(super) enum Read {
-    /// L1 vouches for this value.
-    Done(Value),
+    /// The answer, which L1 vouches for or the queue knows.
+    Done(Option<Hit>),
     /// L2 has to be asked.
     Ask(Asked),
+}
+
+/// A value that a read found.
+#[derive(Debug)]
+pub(super) struct Hit {
+    pub(super) value: Value,
+    /// Milliseconds that it has still to live.
+    pub(super) ttl_ms: Option<u64>,
+    pub(super) tier: Tier,
+    /// Nobody vouches for it now.
+    pub(super) stale: bool,
 }
 
 /// A read on its way to L2.
 pub(super) struct Asked {
     token: ReadToken,
     epoch: u32,
-    /// What L1 holds, but can't vouch for.
-    unproven: Option<Value>,
+    /// When it began.
+    at: u64,
+    /// Whether L1 holds something that it can't vouch for.
+    held: bool,
 }
 
-impl Core {
+impl Hit {
+    fn of_l1(entry: Stamped, stale: bool) -> Self {
+        Self { value: entry.value, ttl_ms: entry.ttl_ms, tier: Tier::L1, stale }
+    }
+
+    pub(super) fn found(self) -> Found {
+        let remaining = remaining(self.ttl_ms);
+        let mut found = Found::fresh(self.value, remaining, self.tier);
+        found.stale = self.stale;
+        found
+    }
+}
+
+pub(super) fn remaining(ttl_ms: Option<u64>) -> Remaining {
+    ttl_ms.map_or(Remaining::Forever, |ms| Remaining::For(Duration::from_millis(ms)))
+}
+
+/// What this process knows of a key without L2.
+enum Known {
+    /// L2 may be asked; meanwhile L1 holds this.
+    Held(Option<Stamped>),
+    /// A write of ours that L2 has not confirmed.
+    Own(Option<Hit>),
+}
+
+impl<W: World> Core<W> {
     /// Reads L1, which answers by itself or asks for L2. `key` has been checked.
+    #[inline]
     pub(super) fn begin_get(&self, key: &[u8]) -> Read {
         // The token and the epoch are taken before L1 is read: what L1 learns after that voids them.
         let token = self.stripes.begin_read(key);
         let epoch = self.trust.epoch();
         match self.held(key) {
-            Some(entry) if self.trust.holds(entry.stamp) => {
+            Some(entry) if self.vouches(entry.stamp) => {
                 self.counters.count(Counter::L1Hits);
                 self.counters.count(Counter::Hits);
-                Read::Done(entry.value)
+                Read::Done(Some(Hit::of_l1(entry, false)))
             }
-            held => Read::Ask(Asked { token, epoch, unproven: held.map(|entry| entry.value) }),
+            held => match self.known(key, held) {
+                Known::Own(hit) => Read::Done(self.count_alone(hit)),
+                Known::Held(held) => {
+                    let at = self.world.now_ms();
+                    Read::Ask(Asked { token, epoch, at, held: held.is_some() })
+                }
+            },
         }
     }
 
-    /// Reads L1 where L2 can't be asked.
-    pub(super) fn get_alone(&self, key: &[u8]) -> Option<Value> {
-        match self.begin_get(key) {
-            Read::Done(value) => Some(value),
-            Read::Ask(asked) => self.alone(asked.unproven),
+    /// Begins a read that is to fill L1, whatever L1 holds.
+    pub(super) fn ask(&self, key: &[u8]) -> Asked {
+        let token = self.stripes.begin_read(key);
+        Asked { token, epoch: self.trust.epoch(), at: self.world.now_ms(), held: false }
+    }
+
+    /// Reads L1 and the queue where L2 can't be asked.
+    pub(super) fn get_alone(&self, key: &[u8]) -> Option<Hit> {
+        let held = self.held(key);
+        if let Some(entry) = &held
+            && self.vouches(entry.stamp)
+        {
+            self.counters.count(Counter::L1Hits);
+            self.counters.count(Counter::Hits);
+            return held.map(|entry| Hit::of_l1(entry, false));
+        }
+        let hit = match self.known(key, held) {
+            Known::Own(hit) => hit,
+            Known::Held(held) => {
+                // Without an L2 there is nothing fresher.
+                let stale = self.l2.is_some();
+                held.filter(|_| self.serves_unproven()).map(|entry| Hit::of_l1(entry, stale))
+            }
+        };
+        self.count_alone(hit)
+    }
+
+    /// What the queue makes of a key for which L1 can't vouch.
+    fn known(&self, key: &[u8], held: Option<Stamped>) -> Known {
+        if self.queue.is_empty() {
+            return Known::Held(held);
+        }
+        let now = self.world.now_ms();
+        match self.queue.look(key, now) {
+            Look::Nothing => Known::Held(held),
+            Look::Gone => Known::Own(None),
+            Look::AsInL1 => Known::Own(held.map(|entry| Hit::of_l1(entry, true))),
+            Look::Holds(value, until) => Known::Own(Some(match held {
+                Some(entry) => Hit::of_l1(entry, true),
+                None => Hit {
+                    value,
+                    ttl_ms: until.map(|until| until.saturating_sub(now)),
+                    tier: Tier::L1,
+                    stale: true,
+                },
+            })),
         }
     }
 
@@ -60,31 +146,32 @@ impl Core {
         key: &[u8],
         asked: Asked,
         reply: Result<Fetched>,
-    ) -> Result<Option<Value>> {
+    ) -> Result<Option<Hit>> {
         match reply {
             Ok(found) => {
                 self.breaker.succeeded();
-                self.learn(key, asked, found)
+                Ok(self.learn(key, asked, found))
             }
             Err(error) => match self.judge(&error) {
-                Verdict::Away => Ok(self.alone(asked.unproven)),
-                Verdict::Corrupt => self.learn(key, asked, None),
+                Verdict::Away { .. } => Ok(self.get_alone(key)),
+                Verdict::Corrupt => Ok(self.learn(key, asked, None)),
                 Verdict::Fails => Err(error),
             },
         }
     }
 
-    /// What becomes of an entry that nobody can vouch for now.
-    fn alone(&self, unproven: Option<Value>) -> Option<Value> {
-        let served = unproven.filter(|_| self.serves_unproven());
-        if served.is_some() {
-            self.counters.count(Counter::StaleServed);
+    /// Counts an answer that nobody vouches for.
+    fn count_alone(&self, hit: Option<Hit>) -> Option<Hit> {
+        if let Some(hit) = &hit {
+            if hit.stale {
+                self.counters.count(Counter::StaleServed);
+            }
             self.counters.count(Counter::L1Hits);
             self.counters.count(Counter::Hits);
         } else {
             self.counters.count(Counter::Misses);
         }
-        served
+        hit
     }
 
     fn serves_unproven(&self) -> bool {
@@ -92,54 +179,72 @@ impl Core {
     }
 
     /// Stores what L2 said, unless it was overtaken, and answers it.
-    fn learn(&self, key: &[u8], asked: Asked, found: Fetched) -> Result<Option<Value>> {
+    fn learn(&self, key: &[u8], asked: Asked, found: Fetched) -> Option<Hit> {
         let Some((value, remaining)) = found else {
             // L2 has none: what L1 could not vouch for is gone, unless it is newer than this read.
-            if asked.unproven.is_some() {
+            if asked.held {
                 self.l1.remove_if(key, || self.stripes.may_fill(key, asked.token));
             }
             self.counters.count(Counter::Misses);
-            return Ok(None);
+            return None;
         };
         self.counters.count(Counter::L2Hits);
         self.counters.count(Counter::Hits);
-        let ttl_ms = self.l1_ttl(match remaining {
+        let ttl_ms = self.fill(key, &asked, &value, remaining);
+        Some(Hit { value, ttl_ms, tier: Tier::L2, stale: false })
+    }
+
+    /// Stores what L2 said, unless it was overtaken; L2's remaining TTL in milliseconds.
+    pub(super) fn fill(
+        &self,
+        key: &[u8],
+        asked: &Asked,
+        value: &Value,
+        remaining: Remaining,
+    ) -> Option<u64> {
+        // While a write of the key waits in the queue, it is that which reads answer.
+        let fill = || self.stripes.may_fill(key, asked.token);
+        let ttl_ms = match remaining {
             Remaining::Forever => None,
             Remaining::For(left) => Some(left.as_millis() as u64),
-        });
+        };
+        // The server named the time left before its answer arrived, and not before it was asked.
+        let since = match self.protections.has(Protection::AskedTtl) {
+            true => self.world.now_ms().saturating_sub(asked.at),
+            false => 0,
+        };
+        let l1_ttl = self.l1_ttl(ttl_ms.map(|ttl| ttl.saturating_sub(since)));
         // A value too big for this process's memory is still answered.
-        let fill = || self.stripes.may_fill(key, asked.token);
-        if ttl_ms != Some(0)
-            && matches!(self.l1.set_stamped_if(key, &value, ttl_ms, asked.epoch, fill), Ok(true))
+        if l1_ttl != Some(0)
+            && matches!(self.l1.set_stamped_if(key, value, l1_ttl, asked.epoch, fill), Ok(true))
         {
             self.counters.count(Counter::Backfills);
         }
-        Ok(Some(value))
+        ttl_ms
     }
 
-    /// Whether L1 can say by itself that `key` is there.
-    pub(super) fn proven_in_l1(&self, key: &[u8]) -> bool {
-        self.held(key).is_some_and(|entry| self.trust.holds(entry.stamp))
-    }
-
-    /// The answer to `exists` where L2 can't be asked.
-    pub(super) fn exists_alone(&self, key: &[u8]) -> bool {
-        self.serves_unproven() && self.held(key).is_some()
-    }
-
-    /// The answer to `ttl` where L2 can't be asked.
-    pub(super) fn ttl_alone(&self, key: &[u8]) -> Option<Remaining> {
-        if !self.serves_unproven() {
-            return None;
+    /// What this process can say of `key` without L2: `None` where it has to be asked.
+    pub(super) fn presence(&self, key: &[u8]) -> Option<Option<Remaining>> {
+        match self.held(key) {
+            Some(entry) if self.vouches(entry.stamp) => Some(Some(remaining(entry.ttl_ms))),
+            held => match self.known(key, held) {
+                Known::Own(hit) => Some(hit.map(|hit| remaining(hit.ttl_ms))),
+                Known::Held(_) => None,
+            },
         }
-        self.held(key).map(|entry| match entry.ttl_ms {
-            None => Remaining::Forever,
-            Some(ms) => Remaining::For(Duration::from_millis(ms)),
-        })
+    }
+
+    /// The remaining time where L2 can't be asked, `None` where the key counts as absent.
+    pub(super) fn ttl_alone(&self, key: &[u8]) -> Option<Remaining> {
+        if let Some(known) = self.presence(key) {
+            return known;
+        }
+        let held = self.held(key).filter(|_| self.serves_unproven());
+        held.map(|entry| remaining(entry.ttl_ms))
     }
 
     /// L1's entry, vouched for or not. The key has been checked, so that there is nothing to refuse.
-    fn held(&self, key: &[u8]) -> Option<Stamped> {
+    pub(super) fn held(&self, key: &[u8]) -> Option<Stamped> {
         self.l1.get_stamped(key).ok().flatten()
     }
 }
@@ -147,12 +252,12 @@ impl Core {
 /// The reads of one batch that are on their way to L2, each with its place in the answer.
 pub(super) type AskedMany = Vec<(usize, Asked)>;
 
-impl Core {
+impl<W: World> Core<W> {
     /// Reads L1 for each of `keys`, which have been checked.
     pub(super) fn begin_get_many(&self, keys: &[&[u8]]) -> (Vec<Option<Value>>, AskedMany) {
         let mut asked = Vec::new();
         let answers = keys.iter().enumerate().map(|(place, key)| match self.begin_get(key) {
-            Read::Done(value) => Some(value),
+            Read::Done(hit) => hit.map(|hit| hit.value),
             Read::Ask(one) => {
                 asked.push((place, one));
                 None
@@ -173,15 +278,15 @@ impl Core {
             Ok(found) => {
                 self.breaker.succeeded();
                 for ((place, one), found) in asked.into_iter().zip(found) {
-                    answers[place] = self.learn(keys[place], one, found)?;
+                    answers[place] = self.learn(keys[place], one, found).map(|hit| hit.value);
                 }
             }
             Err(error) => {
                 if self.judge(&error) == Verdict::Fails {
                     return Err(error);
                 }
-                for (place, one) in asked {
-                    answers[place] = self.alone(one.unproven);
+                for (place, _) in asked {
+                    answers[place] = self.get_alone(keys[place]).map(|hit| hit.value);
                 }
             }
         }

@@ -26,9 +26,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
+use super::protections::{Protection, Protections};
 use crate::hash::{self, RandomState};
 
-const STRIPES: usize = 4096;
+/// The usual number of stripes.
+pub(super) const STRIPES: usize = 4096;
 
 /// One write on its way: the low bits of a stripe.
 const WRITE: u64 = 1;
@@ -40,6 +42,7 @@ const WRITES: u64 = STEP - 1;
 pub(super) struct Stripes {
     words: Box<[AtomicU64]>,
     hasher: RandomState,
+    protections: Protections,
 }
 
 /// Taken before L2 is asked.
@@ -52,12 +55,13 @@ pub(super) struct ReadToken(u64);
 pub(super) struct WriteToken(u64);
 
 impl Stripes {
-    pub(super) fn new() -> Self {
-        Self { words: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(), hasher: hash::keyed() }
+    pub(super) fn new(stripes: usize, protections: Protections) -> Self {
+        let words = (0..stripes).map(|_| AtomicU64::new(0)).collect();
+        Self { words, hasher: hash::keyed(), protections }
     }
 
     fn word(&self, key: &[u8]) -> &AtomicU64 {
-        &self.words[self.hasher.hash_one(key) as usize % STRIPES]
+        &self.words[self.hasher.hash_one(key) as usize % self.words.len()]
     }
 
     pub(super) fn begin_read(&self, key: &[u8]) -> ReadToken {
@@ -66,16 +70,32 @@ impl Stripes {
 
     /// Whether what was read since `token` may be stored.
     pub(super) fn may_fill(&self, key: &[u8], token: ReadToken) -> bool {
-        token.0 & WRITES == 0 && self.word(key).load(SeqCst) == token.0
+        let now = self.word(key).load(SeqCst);
+        if !self.protections.has(Protection::Token) {
+            return (token.0 | now) & WRITES == 0;
+        }
+        if !self.protections.has(Protection::WritesUnderWay) {
+            return now & !WRITES == token.0 & !WRITES;
+        }
+        token.0 & WRITES == 0 && now == token.0
     }
 
     pub(super) fn begin_write(&self, key: &[u8]) -> WriteToken {
         WriteToken(self.word(key).fetch_add(STEP + WRITE, SeqCst) + STEP + WRITE)
     }
 
+    /// As [`Stripes::begin_write`], if nothing happened on the key's stripe since `token` was taken, and
+    /// no write was on its way then.
+    pub(super) fn begin_write_after(&self, key: &[u8], token: ReadToken) -> Option<WriteToken> {
+        let begun = token.0 + STEP + WRITE;
+        let swap = || self.word(key).compare_exchange(token.0, begun, SeqCst, SeqCst);
+        (token.0 & WRITES == 0 && swap().is_ok()).then_some(WriteToken(begun))
+    }
+
     /// Ends a write; true if nothing happened on its stripe since it began.
     pub(super) fn finish(&self, key: &[u8], token: WriteToken) -> bool {
-        self.word(key).fetch_sub(WRITE, SeqCst) == token.0
+        let undisturbed = self.word(key).fetch_sub(WRITE, SeqCst) == token.0;
+        undisturbed || !self.protections.has(Protection::Overlap)
     }
 
     /// Voids the tokens of reads of `key` in flight.
@@ -118,14 +138,14 @@ mod tests {
 
     #[test]
     fn an_undisturbed_read_fills() {
-        let stripes = Stripes::new();
+        let stripes = Stripes::new(STRIPES, Protections::default());
         let token = stripes.begin_read(b"k");
         assert!(stripes.may_fill(b"k", token));
     }
 
     #[test]
     fn invalidation_during_a_read_refuses_the_fill() {
-        let stripes = Stripes::new();
+        let stripes = Stripes::new(STRIPES, Protections::default());
         let token = stripes.begin_read(b"k");
         stripes.void(b"k");
         assert!(!stripes.may_fill(b"k", token));
@@ -136,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_read_beside_a_write_never_fills() {
-        let stripes = Stripes::new();
+        let stripes = Stripes::new(STRIPES, Protections::default());
         let before = stripes.begin_read(b"k");
         let write = stripes.begin_write(b"k");
         let during = stripes.begin_read(b"k");
@@ -151,7 +171,7 @@ mod tests {
 
     #[test]
     fn the_last_of_two_overlapping_writes_finds_a_change() {
-        let stripes = Stripes::new();
+        let stripes = Stripes::new(STRIPES, Protections::default());
         let first = stripes.begin_write(b"k");
         let second = stripes.begin_write(b"k");
         assert!(stripes.finish(b"k", second));
@@ -169,7 +189,7 @@ mod tests {
 
     #[test]
     fn clear_is_a_write_of_every_key() {
-        let stripes = Stripes::new();
+        let stripes = Stripes::new(STRIPES, Protections::default());
         let token = stripes.begin_read(b"k");
         stripes.begin_write_all();
         let during = stripes.begin_read(b"k");

@@ -6,7 +6,8 @@
 //! a new epoch, so that everything from before it, whose invalidations may have been missed, is read
 //! again once. Within an epoch trust runs out by itself: a proof (an answer on the stream's connection
 //! to something sent at `t`) is good until `t + watchdog + GRACE`, and each read judges that by the
-//! clock, so that a silent stream is noticed even where no task of ours gets to run.
+//! clock, so that a silent stream is noticed even where no task of ours gets to run. Moments are
+//! milliseconds of the Hybrid's clock, which the caller reads.
 //!
 //! # Invariants
 //! 1. An entry is trusted only while every invalidation since its epoch began has been delivered, or at
@@ -14,9 +15,9 @@
 //! 2. Trust never returns to an older epoch: `subscribed` only raises it.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock;
+use super::protections::{Protection, Protections};
 
 /// How long after a missed watchdog the last proof still counts.
 const GRACE: Duration = Duration::from_millis(400);
@@ -28,24 +29,27 @@ const ALWAYS: u64 = u64::MAX;
 #[derive(Debug)]
 pub(super) struct Trust {
     epoch: AtomicU32,
-    /// Coarse clock, milliseconds; 0 while there is no stream.
+    /// 0 while there is no stream.
     until: AtomicU64,
-    validity: Duration,
+    /// How long a proof is good, in milliseconds.
+    validity: u64,
+    protections: Protections,
 }
 
 impl Trust {
     /// A stream that has not begun yet.
-    pub(super) fn unproven(watchdog: Duration) -> Self {
+    pub(super) fn unproven(watchdog: Duration, protections: Protections) -> Self {
         Self {
             epoch: AtomicU32::new(1),
             until: AtomicU64::new(0),
-            validity: watchdog.saturating_add(GRACE),
+            validity: watchdog.saturating_add(GRACE).as_millis() as u64,
+            protections,
         }
     }
 
     /// No stream: entries are trusted to the end of their TTL.
     pub(super) fn unconditional() -> Self {
-        let trust = Self::unproven(Duration::ZERO);
+        let trust = Self::unproven(Duration::ZERO, Protections::default());
         trust.until.store(ALWAYS, SeqCst);
         trust
     }
@@ -56,25 +60,30 @@ impl Trust {
     }
 
     /// Whether an entry of epoch `stamp` may be served now.
-    pub(super) fn holds(&self, stamp: u32) -> bool {
-        stamp == self.epoch.load(SeqCst) && self.proven_now()
+    #[inline]
+    pub(super) fn holds(&self, stamp: u32, now: impl FnOnce() -> u64) -> bool {
+        stamp == self.epoch.load(SeqCst) && self.proven_now(now)
     }
 
     /// Whether the stream is proven.
-    pub(super) fn proven_now(&self) -> bool {
+    #[inline]
+    pub(super) fn proven_now(&self, now: impl FnOnce() -> u64) -> bool {
         let until = self.until.load(SeqCst);
-        until == ALWAYS || clock::now_ms() < until
+        until == ALWAYS
+            || now() < until
+            || until != 0 && !self.protections.has(Protection::Watchdog)
     }
 
     /// A new subscription is in place: a new epoch, yet to be proven.
     pub(super) fn subscribed(&self) {
-        self.epoch.fetch_add(1, SeqCst);
+        if self.protections.has(Protection::Epoch) {
+            self.epoch.fetch_add(1, SeqCst);
+        }
     }
 
     /// The stream answered something that was sent at `sent_at`.
-    pub(super) fn proven(&self, sent_at: Instant) {
-        let left = self.validity.saturating_sub(sent_at.elapsed());
-        let until = clock::now_ms().saturating_add(left.as_millis() as u64);
+    pub(super) fn proven(&self, sent_at: u64) {
+        let until = sent_at.saturating_add(self.validity);
         if self.until.load(SeqCst) != ALWAYS {
             self.until.fetch_max(until, SeqCst);
         }
@@ -99,39 +108,43 @@ impl Trust {
 mod tests {
     use super::*;
 
+    fn unproven() -> Trust {
+        Trust::unproven(Duration::from_secs(1), Protections::default())
+    }
+
     #[test]
     fn nothing_is_trusted_before_the_stream() {
-        let trust = Trust::unproven(Duration::from_secs(1));
-        assert!(!trust.holds(trust.epoch()));
+        let trust = unproven();
+        assert!(!trust.holds(trust.epoch(), || 1));
     }
 
     #[test]
     fn a_subscription_trusts_only_what_comes_after_it() {
-        let trust = Trust::unproven(Duration::from_secs(1));
+        let trust = unproven();
         let before = trust.epoch();
         trust.subscribed();
-        trust.proven(Instant::now());
-        assert!(!trust.holds(before));
-        assert!(trust.holds(trust.epoch()));
+        trust.proven(10);
+        assert!(!trust.holds(before, || 10));
+        assert!(trust.holds(trust.epoch(), || 10));
         trust.lost();
-        assert!(!trust.holds(trust.epoch()));
+        assert!(!trust.holds(trust.epoch(), || 10));
         trust.subscribed();
-        trust.proven(Instant::now());
-        assert!(trust.holds(trust.epoch()));
+        trust.proven(10);
+        assert!(trust.holds(trust.epoch(), || 10));
     }
 
     #[test]
     fn a_proof_counts_from_its_sending_and_runs_out() {
-        let trust = Trust::unproven(Duration::from_secs(1));
-        let Some(long_ago) = Instant::now().checked_sub(Duration::from_secs(10)) else { return };
+        let trust = unproven();
         trust.subscribed();
-        trust.proven(long_ago);
-        assert!(!trust.holds(trust.epoch()));
-        trust.proven(Instant::now());
-        assert!(trust.holds(trust.epoch()));
+        trust.proven(10);
+        assert!(trust.holds(trust.epoch(), || 1409));
+        assert!(!trust.holds(trust.epoch(), || 1410));
+        trust.proven(1000);
+        assert!(trust.holds(trust.epoch(), || 2399));
         // A late answer to an older probe takes nothing back.
-        trust.proven(long_ago);
-        assert!(trust.holds(trust.epoch()));
+        trust.proven(20);
+        assert!(trust.holds(trust.epoch(), || 2399));
     }
 
     #[test]
@@ -139,9 +152,9 @@ mod tests {
         let trust = Trust::unconditional();
         let before = trust.epoch();
         trust.lost();
-        assert!(trust.holds(before));
+        assert!(trust.holds(before, || u64::MAX));
         trust.forked();
-        assert!(!trust.holds(before));
-        assert!(trust.holds(trust.epoch()));
+        assert!(!trust.holds(before, || 1));
+        assert!(trust.holds(trust.epoch(), || 1));
     }
 }

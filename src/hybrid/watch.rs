@@ -1,19 +1,45 @@
-//! The background of a Hybrid: what it hears from the invalidation stream, and the prober that finds
-//! the way back to a lost L2. Both hold the cache weakly and end with it.
+//! The background of a Hybrid: what it hears from the invalidation stream, the prober that finds the way
+//! back to a lost L2, and the task that replays the queue. They hold the cache weakly, and end with it;
+//! while writes are queued they keep it alive, so that a cache that was closed still delivers them.
 
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::core::Core;
+use super::core::{Core, Verdict};
+use super::protections::Protection;
+use super::queue::{End, Job, Step};
+use super::world::{Remote, Replayed, System, World};
+use crate::error::Result;
 use crate::log::{self, Level};
 use crate::redis::{InvalidationSink, RedisCache};
-use crate::runtime;
+use crate::stats::Counter;
 
 /// How often [`proven`] looks. Only `open` waits so, once.
 const GLANCE: Duration = Duration::from_millis(1);
+/// Time until a key is tried again whose own direct write, or a clear, is under way.
+const LATER: Duration = Duration::from_millis(5);
+/// Most keys that are replayed at a time.
+const BATCH: usize = 32;
+
+/// How many batches are replayed before L2 is used again; what comes in meanwhile follows later.
+const ROUNDS: usize = 512;
+
+/// What came of a batch of replays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    /// Nothing was left.
+    Idle,
+    More,
+    /// L2 does not answer.
+    Away,
+}
 
 /// Subscribes to the invalidations of L2.
-pub(super) fn listen(core: &Arc<Core>, l2: &RedisCache) {
+pub(super) fn listen(core: &Arc<Core<System>>, l2: &RedisCache) {
     let sink: Arc<dyn InvalidationSink> = core.clone();
     if let Err(error) = l2.listen(&sink, core.options.watchdog) {
         log::emit(Level::Error, "hybrid", format_args!("no invalidation stream: {error}"));
@@ -22,44 +48,233 @@ pub(super) fn listen(core: &Arc<Core>, l2: &RedisCache) {
 
 /// Ends when the invalidation stream is proven; `open` waits for it so that the first writes are L1
 /// hits.
-pub(super) async fn proven(core: &Core) {
-    while !core.trust.proven_now() {
+pub(super) async fn proven(core: &Core<System>) {
+    while !core.proven_now() {
         tokio::time::sleep(GLANCE).await;
     }
 }
 
 /// Starts the prober of a breaker that has just opened.
-pub(super) fn probe(core: &Weak<Core>) {
+pub(super) fn probe<W: World>(core: &Weak<Core<W>>) {
     let weak = core.clone();
-    let _ = runtime::spawn(async move {
+    let Some(core) = core.upgrade() else { return };
+    core.world.spawn(async move {
+        // Held while writes wait for L2.
+        let mut held: Option<Arc<Core<W>>> = None;
         loop {
-            let Some((l2, pause, timeout)) = weak.upgrade().and_then(|core| {
-                let l2 = core.l2.clone()?;
-                Some((l2, core.options.breaker_open, core.options.l2_timeout))
-            }) else {
-                return;
-            };
-            let answered = l2.probe_async(Instant::now() + timeout).await.is_ok();
-            drop(l2);
-            if answered {
-                let Some(core) = weak.upgrade() else { return };
+            let Some(core) = held.take().or_else(|| weak.upgrade()) else { return };
+            let Some(l2) = &core.l2 else { return };
+            if l2.probe(core.options.l2_timeout).await.is_ok() && core.catch_up().await {
                 if core.breaker.close() {
                     log::emit(Level::Info, "hybrid", format_args!("L2 answers again"));
                 }
+                core.announce();
+                core.start_replay();
                 return;
             }
-            tokio::time::sleep(pause).await;
+            let pause = core.world.sleep(core.world.jitter(core.options.breaker_open));
+            held = (!core.queue.is_empty()).then(|| core.clone());
+            let paused = pause.await;
+            drop(core);
+            paused
         }
     });
 }
 
-impl InvalidationSink for Core {
+impl<W: World> Core<W> {
+    /// Has the queue replayed, where L2 may be asked and nobody does it yet.
+    pub(super) fn start_replay(&self) {
+        if self.queue.is_empty() || !self.breaker.allows() || self.replaying.swap(true, SeqCst) {
+            return;
+        }
+        let started = self.me.upgrade().is_some_and(|core| {
+            let task = core.clone();
+            core.world.spawn(async move { task.replay().await })
+        });
+        if !started {
+            self.replaying.store(false, SeqCst);
+        }
+    }
+
+    async fn replay(&self) {
+        loop {
+            while self.breaker.allows() && self.replay_some().await != Round::Idle {}
+            self.replaying.store(false, SeqCst);
+            // What came since the last look has found this task still there.
+            let more = !self.queue.is_empty() && self.breaker.allows();
+            if !more || self.replaying.swap(true, SeqCst) {
+                return;
+            }
+        }
+    }
+
+    /// Replays what waits before L2 is asked for anything again, so that its way back ends with an empty
+    /// queue as a rule. False if L2 is away again.
+    async fn catch_up(&self) -> bool {
+        if self.replaying.swap(true, SeqCst) {
+            return true;
+        }
+        let mut round = Round::More;
+        for _ in 0..ROUNDS {
+            round = self.replay_some().await;
+            if round != Round::More {
+                break;
+            }
+        }
+        self.replaying.store(false, SeqCst);
+        round != Round::Away
+    }
+
+    /// Replays what it can at once.
+    async fn replay_some(&self) -> Round {
+        let Some(l2) = &self.l2 else { return Round::Idle };
+        let mut round = Round::More;
+        let patience = self.options.l2_timeout;
+        let mut jobs: Vec<Job> = Vec::new();
+        let mut pause = None;
+        while jobs.len() < BATCH {
+            match self.queue.next(self.world.now_ms()) {
+                Step::Write(job) => jobs.push(job),
+                Step::Clear(version) => {
+                    let reply = self.replay_clear(l2, version).await;
+                    if reply.is_err() {
+                        (round, pause) = (Round::Away, Some(self.options.breaker_open));
+                    }
+                    break;
+                }
+                Step::Later => {
+                    pause = Some(LATER);
+                    break;
+                }
+                Step::Idle if jobs.is_empty() => return Round::Idle,
+                Step::Idle => break,
+            }
+        }
+        if !jobs.is_empty() {
+            let trips =
+                jobs.iter().map(|job| l2.replay(&job.key, &job.write, &job.known, patience));
+            if together(trips, |place, reply| self.replayed(&jobs[place], reply)).await {
+                (round, pause) = (Round::Away, Some(self.options.breaker_open));
+            }
+        }
+        if let Some(pause) = pause {
+            self.world.sleep(self.world.jitter(pause)).await;
+        }
+        round
+    }
+
+    async fn replay_clear(&self, l2: &W::Remote, version: u64) -> Result<()> {
+        // A set that began before the clear was queued may have reached L2 since, and L1: it goes too.
+        self.stripes.begin_write_all();
+        let reply = l2.unlink_all(self.options.l2_timeout).await;
+        if let Err(error) = &reply {
+            let _ = self.judge(error);
+        } else {
+            self.breaker.succeeded();
+            self.counters.count(Counter::ReplayedWrites);
+            self.l1.remove_all();
+        }
+        self.queue.cleared(version, reply.is_ok());
+        self.stripes.finish_all();
+        reply
+    }
+
+    /// Takes the end of one replay; true if L2 is away.
+    fn replayed(&self, job: &Job, reply: Result<Replayed>) -> bool {
+        let let_go = || {
+            if self.protections.has(Protection::LetGo) {
+                self.stripes.void(&job.key);
+                self.l1.remove(&job.key);
+            }
+        };
+        match reply {
+            Ok(reply) => {
+                self.breaker.succeeded();
+                if reply == Replayed::Foreign {
+                    // L1 first: a read that finds nothing there finds our value in the queue.
+                    let_go();
+                } else {
+                    self.counters.count(Counter::ReplayedWrites);
+                }
+                if self.queue.ended(job, End::Replied(reply)) {
+                    self.count_dropped(1, "another process has written the key");
+                }
+                false
+            }
+            Err(error) => match self.judge(&error) {
+                Verdict::Away { landed } => {
+                    self.queue.ended(job, End::Away { landed });
+                    true
+                }
+                Verdict::Corrupt | Verdict::Fails => {
+                    let_go();
+                    if self.queue.ended(job, End::Refused) {
+                        self.count_dropped(1, error.message());
+                    }
+                    false
+                }
+            },
+        }
+    }
+}
+
+/// Awaits all of `trips` at once, and hands each answer to `take` as it comes. True if `take` ever said
+/// so.
+async fn together<F: Future>(
+    trips: impl Iterator<Item = F>,
+    mut take: impl FnMut(usize, F::Output) -> bool,
+) -> bool {
+    let mut open: Vec<Option<Pin<Box<F>>>> = trips.map(|trip| Some(Box::pin(trip))).collect();
+    let mut said = false;
+    poll_fn(|context| {
+        let mut pending = false;
+        for (place, slot) in open.iter_mut().enumerate() {
+            let Some(trip) = slot else { continue };
+            match trip.as_mut().poll(context) {
+                Poll::Ready(answer) => {
+                    *slot = None;
+                    said |= take(place, answer);
+                }
+                Poll::Pending => pending = true,
+            }
+        }
+        if pending { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    said
+}
+
+/// What the stream tells, in the Hybrid's own time.
+impl<W: World> Core<W> {
+    /// The stream answered something that was sent at `sent_at`.
+    pub(super) fn proven(&self, sent_at: u64) {
+        self.trust.proven(sent_at);
+        self.announce();
+    }
+
+    /// The stream is gone.
+    pub(super) fn lost(&self) {
+        self.trust.lost();
+        self.announce();
+    }
+
+    /// The server did not answer on the stream.
+    pub(super) fn silent(&self) {
+        if self.breaker.trip() {
+            self.bypass(&"no answer on the invalidation stream");
+        }
+    }
+}
+
+impl InvalidationSink for Core<System> {
     fn subscribed(&self) {
         self.trust.subscribed();
     }
 
     fn proven(&self, sent_at: Instant) {
-        self.trust.proven(sent_at);
+        // Rounded so that the proof never counts for longer than it should.
+        let ago = sent_at.elapsed().as_millis() as u64 + 1;
+        Core::proven(self, self.world.now_ms().saturating_sub(ago));
     }
 
     fn invalidated(&self, key: &[u8]) {
@@ -71,11 +286,15 @@ impl InvalidationSink for Core {
     }
 
     fn lost(&self) {
-        self.trust.lost();
+        Core::lost(self);
+    }
+
+    fn silent(&self) {
+        Core::silent(self);
     }
 
     fn unavailable(&self) {
         // What this process reads is asked of L2 each time; `degraded` says so.
-        self.trust.lost();
+        Core::lost(self);
     }
 }

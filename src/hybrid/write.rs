@@ -1,95 +1,251 @@
-//! The steps of writing: L1 first, then L2, and what L1 keeps when L2 has answered.
+//! The steps of writing: L1 first, then L2, and what L1 and the queue keep when L2 has answered.
 
 use super::core::{Core, Verdict};
-use super::stripes::WriteToken;
-use crate::error::{Error, Result};
+use super::queue::{self, Look, Way};
+use super::stripes::{ReadToken, WriteToken};
+use super::world::World;
+use crate::error::Result;
 use crate::stats::Counter;
+use crate::value::Value;
+
+/// What a write does to its key. Moments are milliseconds of the Hybrid's clock, `None` for never.
+#[derive(Clone, Copy)]
+enum Change<'a> {
+    Set { value: &'a [u8], until: Option<u64> },
+    Delete,
+    Expire { until: Option<u64> },
+}
 
 /// A write whose leg to L2 has not ended. Dropped without an end (a cancelled future, a panic), its
-/// outcome is unknown: L1 lets go of the key.
-pub(super) struct Write<'a> {
-    core: &'a Core,
+/// outcome is unknown: it is queued.
+pub(super) struct Write<'a, W: World> {
+    core: &'a Core<W>,
     key: &'a [u8],
+    change: Change<'a>,
+    /// What L1 held before it.
+    saw: Option<Value>,
+    way: Way,
     token: Option<WriteToken>,
 }
 
-impl<'a> Write<'a> {
-    fn begin(core: &'a Core, key: &'a [u8]) -> Self {
-        Self { core, key, token: Some(core.stripes.begin_write(key)) }
+impl<'a, W: World> Write<'a, W> {
+    fn begin(core: &'a Core<W>, key: &'a [u8], change: Change<'a>) -> Self {
+        Self::begun(core, key, change, core.stripes.begin_write(key))
+    }
+
+    fn begun(core: &'a Core<W>, key: &'a [u8], change: Change<'a>, token: WriteToken) -> Self {
+        let token = Some(token);
+        let may_ask = core.l2.is_some() && core.breaker.allows();
+        let way = match change {
+            // In this order: who is admitted has its stripe raised.
+            Change::Expire { .. } if may_ask => core.queue.admit(key, true),
+            _ if may_ask => core.queue.admit(key, false),
+            _ => Way::Queue,
+        };
+        // A key that is in the queue has been remembered there.
+        let saw = match way {
+            Way::Queue if core.l2.is_none() || core.knows(key) => None,
+            _ => core.held(key).map(|entry| entry.value),
+        };
+        Self { core, key, change, saw, way, token }
+    }
+
+    /// Whether it goes to L2 now; otherwise it has to be queued.
+    pub(super) fn goes(&self) -> bool {
+        matches!(self.way, Way::Direct(_))
     }
 
     /// L2 has taken it. L1 keeps the value unless another write or an invalidation came between.
     fn settled(mut self) {
-        if let Some(token) = self.token.take()
-            && !self.core.stripes.finish(self.key, token)
+        let Some(token) = self.token.take() else { return };
+        let Self { core, key, .. } = self;
+        if let (Way::Direct(admission), Change::Set { .. } | Change::Delete) =
+            (self.way, self.change)
         {
-            self.core.l1.remove(self.key);
+            core.queue.confirmed(key, admission, || self.change.value());
+        }
+        if !core.stripes.finish(key, token) {
+            core.l1.remove(key);
         }
     }
 
-    /// L2 has not taken it: L1 is all there is, and keeps what it has.
-    fn alone(mut self) {
+    /// L2 has not taken it, and perhaps never will by itself: it is queued, and L1 keeps what it has.
+    pub(super) fn queue(self, landed: bool) {
+        let core = self.core;
+        if core.l2.is_some() {
+            self.into_queue(landed);
+            core.start_replay();
+        } else {
+            let mut whole = self;
+            if let Some(token) = whole.token.take() {
+                let _ = core.stripes.finish(whole.key, token);
+            }
+        }
+    }
+
+    fn into_queue(mut self, landed: bool) {
+        let Some(token) = self.token.take() else { return };
+        let Self { core, key, .. } = self;
+        let direct = match self.way {
+            Way::Direct(admission) => Some(admission),
+            Way::Queue => None,
+        };
+        let Ok(write) = self.change.queued() else {
+            // No memory for it: the caller's next read may see the old value, so L1 lets go as well.
+            core.l1.remove(key);
+            core.count_dropped(1, "no memory");
+            let _ = core.stripes.finish(key, token);
+            return;
+        };
+        let own = write.value().cloned().filter(|_| landed);
+        // Writes that overlapped with this one may be what L2 holds; L1 holds the last of them.
+        let other = match direct {
+            Some(_) => core.held(key).map(|entry| entry.value),
+            None => None,
+        };
+        let other = other.filter(|other| write.value().is_none_or(|own| own[..] != other[..]));
+        let own = own.into_iter().chain(other);
+        let dropped = core.queue.push(key, write, direct, self.saw.take(), own);
+        core.count_dropped(dropped, "the queue is full");
+        if !core.stripes.finish(key, token) {
+            // Another write overlapped, and L1 may hold the one of them that the queue does not.
+            core.l1.remove(key);
+        }
+    }
+
+    /// L2 refuses it, and its caller hears of that.
+    fn refused(mut self) {
+        if let Way::Direct(admission) = self.way {
+            self.core.queue.refused(self.key, admission);
+        }
+        self.core.l1.remove(self.key);
         if let Some(token) = self.token.take() {
             let _ = self.core.stripes.finish(self.key, token);
         }
     }
 }
 
-impl Drop for Write<'_> {
+impl<W: World> Drop for Write<'_, W> {
     fn drop(&mut self) {
         if let Some(token) = self.token.take() {
-            let _ = self.core.stripes.finish(self.key, token);
-            self.core.l1.remove(self.key);
+            let rest = Self {
+                core: self.core,
+                key: self.key,
+                change: self.change,
+                saw: self.saw.take(),
+                way: self.way,
+                token: Some(token),
+            };
+            rest.queue(true);
         }
     }
 }
 
-/// A clear on its way.
-pub(super) struct Clear<'a>(&'a Core);
+impl Change<'_> {
+    /// The value that is there afterwards.
+    fn value(&self) -> Option<Value> {
+        match self {
+            Self::Set { value, .. } => Value::copy_from(value).ok(),
+            _ => None,
+        }
+    }
 
-impl Drop for Clear<'_> {
-    fn drop(&mut self) {
-        // What was stored while L2 was being emptied may be gone there.
-        self.0.l1.remove_all();
-        self.0.stripes.finish_all();
+    fn queued(&self) -> Result<queue::Write> {
+        Ok(match *self {
+            Self::Set { value, until } => {
+                queue::Write::Set { value: Value::copy_from(value)?, until }
+            }
+            Self::Delete => queue::Write::Delete { asked: true },
+            Self::Expire { until } => queue::Write::Expire { until },
+        })
     }
 }
 
-impl Core {
-    /// Stores into L1; the write then goes to L2.
+/// A clear on its way. Dropped without an end, nobody was told that it was done.
+pub(super) struct Clear<'a, W: World> {
+    core: &'a Core<W>,
+    place: u64,
+    ended: bool,
+}
+
+impl<W: World> Clear<'_, W> {
+    fn end(mut self, confirmed: bool) {
+        self.ended = true;
+        // What was stored while L2 was being emptied may be gone there. The queue learns of it before
+        // the stripes do: a read that may fill asks the queue first.
+        self.core.l1.remove_all();
+        self.core.queue.end_clear(self.place, confirmed);
+    }
+}
+
+impl<W: World> Drop for Clear<'_, W> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.core.l1.remove_all();
+            self.core.queue.forget_clear();
+        }
+        self.core.stripes.finish_all();
+    }
+}
+
+impl<W: World> Core<W> {
+    fn until(&self, ttl_ms: Option<u64>) -> Option<u64> {
+        ttl_ms.map(|ttl| self.world.now_ms().saturating_add(ttl))
+    }
+
+    fn knows(&self, key: &[u8]) -> bool {
+        !self.queue.is_empty()
+            && !matches!(self.queue.look(key, self.world.now_ms()), Look::Nothing | Look::AsInL1)
+    }
+
+    /// Stores into L1; the write then goes to L2, or into the queue.
     pub(super) fn begin_set<'a>(
         &'a self,
         key: &'a [u8],
-        value: &[u8],
+        value: &'a [u8],
         ttl_ms: Option<u64>,
-    ) -> Result<Write<'a>> {
+    ) -> Result<Write<'a, W>> {
+        let token = self.stripes.begin_write(key);
+        self.begin_set_with(key, value, ttl_ms, token)
+    }
+
+    /// As [`Core::begin_set`], unless a write or an invalidation came since `since` was taken.
+    pub(super) fn begin_set_after<'a>(
+        &'a self,
+        key: &'a [u8],
+        value: &'a [u8],
+        ttl_ms: Option<u64>,
+        since: ReadToken,
+    ) -> Result<Option<Write<'a, W>>> {
+        let Some(token) = self.stripes.begin_write_after(key, since) else { return Ok(None) };
+        self.begin_set_with(key, value, ttl_ms, token).map(Some)
+    }
+
+    fn begin_set_with<'a>(
+        &'a self,
+        key: &'a [u8],
+        value: &'a [u8],
+        ttl_ms: Option<u64>,
+        token: WriteToken,
+    ) -> Result<Write<'a, W>> {
         let epoch = self.trust.epoch();
-        let write = Write::begin(self, key);
-        self.l1.set_stamped(key, value, self.l1_ttl(ttl_ms), epoch)?;
+        let change = Change::Set { value, until: self.until(ttl_ms) };
+        let write = Write::begun(self, key, change, token);
+        if let Err(error) = self.l1.set_stamped(key, value, self.l1_ttl(ttl_ms), epoch) {
+            write.refused();
+            return Err(error);
+        }
         self.counters.count(Counter::Sets);
         Ok(write)
     }
 
-    /// Stores into L1 where L2 can't be asked.
-    pub(super) fn set_alone(&self, key: &[u8], value: &[u8], ttl_ms: Option<u64>) -> Result<()> {
-        self.begin_set(key, value, ttl_ms)?.alone();
-        self.count_dropped(1);
-        Ok(())
-    }
-
-    /// Removes from L1, and says whether it was there; the write then goes to L2.
-    pub(super) fn begin_delete<'a>(&'a self, key: &'a [u8]) -> (bool, Write<'a>) {
-        let write = Write::begin(self, key);
-        (self.l1.remove(key), write)
-    }
-
-    /// Removes from L1 where L2 can't be asked.
-    pub(super) fn delete_alone(&self, key: &[u8]) -> bool {
-        let (held, write) = self.begin_delete(key);
-        write.alone();
-        self.count_dropped(1);
-        self.count_deleted(held.into());
-        held
+    /// Removes from L1, and says whether it was there or in the queue; the write then goes to L2, or
+    /// into the queue.
+    pub(super) fn begin_delete<'a>(&'a self, key: &'a [u8]) -> (bool, Write<'a, W>) {
+        let queued = !self.queue.is_empty()
+            && matches!(self.queue.look(key, self.world.now_ms()), Look::Holds(..));
+        let write = Write::begin(self, key, Change::Delete);
+        (self.l1.remove(key) || queued, write)
     }
 
     /// Counts values that a call has removed from either tier.
@@ -98,38 +254,41 @@ impl Core {
     }
 
     /// Begins a new TTL: L1 follows when L2 has answered.
-    pub(super) fn begin_expire<'a>(&'a self, key: &'a [u8]) -> Write<'a> {
-        Write::begin(self, key)
+    pub(super) fn begin_expire<'a>(&'a self, key: &'a [u8], ttl_ms: Option<u64>) -> Write<'a, W> {
+        Write::begin(self, key, Change::Expire { until: self.until(ttl_ms) })
     }
 
-    /// Gives L1's entry a new TTL where L2 can't be asked. Without an L2 the answer is whether it was
-    /// there; with one that is away nobody knows, and the answer is yes.
-    pub(super) fn expire_alone(&self, key: &[u8], ttl_ms: Option<u64>) -> bool {
-        let held = self.l1.set_ttl(key, self.l1_ttl(ttl_ms));
-        self.count_dropped(1);
+    /// Gives the key a new TTL where L2 can't be asked. Without an L2 the answer is whether it was
+    /// there; with one that is away nobody knows, and the answer is yes, unless it was removed here.
+    pub(super) fn expire_alone(&self, write: Write<'_, W>, landed: bool) -> bool {
+        let gone = matches!(self.presence_in_queue(write.key), Some(Look::Gone));
+        let Change::Expire { until } = write.change else { return false };
+        let held = self.l1.set_ttl(write.key, self.l1_ttl(self.left(until)));
+        if gone {
+            write.end_without_change();
+            return false;
+        }
+        write.queue(landed);
         held || self.l2.is_some()
     }
 
+    fn presence_in_queue(&self, key: &[u8]) -> Option<Look> {
+        (!self.queue.is_empty()).then(|| self.queue.look(key, self.world.now_ms()))
+    }
+
+    fn left(&self, until: Option<u64>) -> Option<u64> {
+        until.map(|until| until.saturating_sub(self.world.now_ms()))
+    }
+
     /// Ends the leg of a set or a delete: `None` where L2 did not take it.
-    pub(super) fn end_write<T>(&self, write: Write<'_>, reply: Result<T>) -> Result<Option<T>> {
-        match reply {
-            Ok(answer) => {
-                self.breaker.succeeded();
-                write.settled();
-                Ok(Some(answer))
-            }
-            Err(error) => {
-                self.absorb(error, 1)?;
-                write.alone();
-                Ok(None)
-            }
-        }
+    pub(super) fn end_write<T>(&self, write: Write<'_, W>, reply: Result<T>) -> Result<Option<T>> {
+        self.end_writes(std::iter::once(write), reply)
     }
 
     /// Ends the leg of a batch of sets or deletes, which counts as one failure.
-    pub(super) fn end_writes<T>(
+    pub(super) fn end_writes<'a, T>(
         &self,
-        writes: Vec<Write<'_>>,
+        writes: impl IntoIterator<Item = Write<'a, W>>,
         reply: Result<T>,
     ) -> Result<Option<T>> {
         match reply {
@@ -138,58 +297,87 @@ impl Core {
                 writes.into_iter().for_each(Write::settled);
                 Ok(Some(answer))
             }
-            Err(error) => {
-                self.absorb(error, writes.len())?;
-                writes.into_iter().for_each(Write::alone);
-                Ok(None)
-            }
+            Err(error) => match self.judge(&error) {
+                Verdict::Away { landed } => {
+                    writes.into_iter().for_each(|write| write.queue(landed));
+                    Ok(None)
+                }
+                Verdict::Corrupt | Verdict::Fails => {
+                    writes.into_iter().for_each(Write::refused);
+                    Err(error)
+                }
+            },
         }
     }
 
     /// Ends the leg of an expire: whether the key is there.
-    pub(super) fn end_expire(
-        &self,
-        write: Write<'_>,
-        ttl_ms: Option<u64>,
-        reply: Result<bool>,
-    ) -> Result<bool> {
+    pub(super) fn end_expire(&self, write: Write<'_, W>, reply: Result<bool>) -> Result<bool> {
+        let Change::Expire { until } = write.change else { return Ok(false) };
         match reply {
             Ok(true) => {
-                self.l1.set_ttl(write.key, self.l1_ttl(ttl_ms));
+                // The TTL ran from the call: L1 never outlives L2.
+                self.l1.set_ttl(write.key, self.l1_ttl(self.left(until)));
                 self.breaker.succeeded();
                 write.settled();
                 Ok(true)
             }
             Ok(false) => {
-                // Dropped unsettled, it takes L1's entry along.
                 self.breaker.succeeded();
-                drop(write);
+                write.refused();
                 Ok(false)
             }
-            Err(error) => {
-                self.absorb(error, 1)?;
-                self.l1.set_ttl(write.key, self.l1_ttl(ttl_ms));
-                write.alone();
-                Ok(true)
-            }
+            Err(error) => match self.judge(&error) {
+                Verdict::Away { landed } => Ok(self.expire_alone(write, landed)),
+                Verdict::Corrupt | Verdict::Fails => {
+                    write.refused();
+                    Err(error)
+                }
+            },
         }
     }
 
-    /// Takes the failure of a leg with `writes` as a success of L1 alone, or gives it to the caller.
-    pub(super) fn absorb(&self, error: Error, writes: usize) -> Result<()> {
-        match self.judge(&error) {
-            Verdict::Away => {
-                self.count_dropped(writes);
+    /// Empties L1, now and once more when L2 has answered.
+    pub(super) fn begin_clear(&self) -> Clear<'_, W> {
+        self.stripes.begin_write_all();
+        let place = self.queue.begin_clear();
+        self.l1.remove_all();
+        Clear { core: self, place, ended: false }
+    }
+
+    /// Ends the leg of a clear.
+    pub(super) fn end_clear(&self, clear: Clear<'_, W>, reply: Result<()>) -> Result<()> {
+        match reply {
+            Ok(()) => {
+                self.breaker.succeeded();
+                clear.end(true);
+                // What was queued behind it may go now.
+                self.start_replay();
                 Ok(())
             }
-            Verdict::Corrupt | Verdict::Fails => Err(error),
+            Err(error) => match self.judge(&error) {
+                Verdict::Away { .. } => {
+                    self.clear_alone(clear);
+                    Ok(())
+                }
+                Verdict::Corrupt | Verdict::Fails => Err(error),
+            },
         }
     }
 
-    /// Empties L1, now and once more when the guard is dropped.
-    pub(super) fn begin_clear(&self) -> Clear<'_> {
-        self.stripes.begin_write_all();
-        self.l1.remove_all();
-        Clear(self)
+    /// L2 can't be asked: the clear is queued.
+    pub(super) fn clear_alone(&self, clear: Clear<'_, W>) {
+        clear.end(self.l2.is_none());
+        self.start_replay();
+    }
+}
+
+impl<W: World> Write<'_, W> {
+    fn end_without_change(mut self) {
+        if let Way::Direct(admission) = self.way {
+            self.core.queue.refused(self.key, admission);
+        }
+        if let Some(token) = self.token.take() {
+            let _ = self.core.stripes.finish(self.key, token);
+        }
     }
 }

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use super::LocalCache;
 use super::lifetime::Birth;
+#[cfg(test)]
+use crate::config::{CommonOptions, LocalOptions};
 use crate::error::Result;
 use crate::fork;
 use crate::key::{check_key, check_value};
-use crate::ops::{BlockingCache, Ttl};
+use crate::ops::{BlockingCache, Event, Ttl};
 use crate::value::{Extra, NEVER, Value};
 
 /// An entry as a Hybrid sees it.
@@ -114,6 +116,19 @@ impl LocalCache {
     pub(crate) fn set_ttl(&self, key: &[u8], ttl_ms: Option<u64>) -> bool {
         let ttl = ttl_ms.map_or(Ttl::Never, |ms| Ttl::After(Duration::from_millis(ms)));
         BlockingCache::expire(self, key, ttl).unwrap_or(false)
+    }
+
+    /// A small cache whose milliseconds are those of `now`.
+    #[cfg(test)]
+    pub(crate) fn with_virtual_clock(now: std::sync::Arc<std::sync::atomic::AtomicU64>) -> Self {
+        let local = LocalOptions { shards: Some(1), ..LocalOptions::default() };
+        let clock = super::Clock::Virtual(now);
+        Self::with_clock(&CommonOptions::default(), &local, clock).expect("the options are right")
+    }
+
+    /// Tells this cache's subscribers of an event. Not under a lock.
+    pub(crate) fn emit(&self, event: Event, key: &[u8]) {
+        self.0.subscriptions.emit(event, key);
     }
 
     /// The TTL of values that are given none.

@@ -20,7 +20,7 @@ use crate::value::Value;
 pub(crate) type Fetched = Option<(Value, Remaining)>;
 
 impl RedisCache {
-    fn noted<T>(&self, result: Result<T>) -> Result<T> {
+    pub(super) fn noted<T>(&self, result: Result<T>) -> Result<T> {
         if result.is_err() {
             self.shared.counters.count(Counter::Errors);
         }
@@ -39,7 +39,11 @@ impl RedisCache {
         self.noted(self.shared.run_tracked(request, deadline))
     }
 
-    async fn write_async(&self, request: &Request, deadline: Instant) -> Result<Replies> {
+    pub(super) async fn write_async(
+        &self,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Replies> {
         self.noted(self.shared.run_tracked_async(request, deadline).await)
     }
 
@@ -168,6 +172,19 @@ impl RedisCache {
     /// How many keys this cache has; each round trip is bounded by `per_trip`.
     pub(crate) async fn count_all_async(&self, per_trip: Duration) -> Result<u64> {
         self.noted(self.shared.count(per_trip).await)
+    }
+
+    /// An operation of this cache bounded by `patience`; [`ErrorKind::Timeout`] past it.
+    pub(crate) async fn within<T>(
+        &self,
+        patience: Duration,
+        operation: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let home = super::trip::home()?;
+        match super::trip::timeout(&home, Instant::now() + patience, operation).await {
+            Some(result) => result,
+            None => Err(super::error_map::no_reply()),
+        }
     }
 
     /// Asks the server for a sign of life, and takes the invalidation stream up again where it ended

@@ -165,8 +165,7 @@ mod tests {
     use crate::envelope::Envelope;
 
     fn keyspace(prefix: &str) -> Keyspace {
-        let mut options = RedisOptions::default();
-        options.prefix = prefix.into();
+        let options = RedisOptions { prefix: prefix.into(), ..RedisOptions::default() };
         Keyspace::new(prefix, Envelope::new(&options, None, 8))
     }
 
@@ -177,7 +176,7 @@ mod tests {
             for key in [&b"k"[..], b"{x}y", b"x{y}z{w}", b"a{", b"*\0\xff"] {
                 let lease = keyspace.lease_key(key, true).unwrap();
                 assert!(lease.starts_with(&[prefix.as_bytes(), b":__lc:f:"].concat()));
-                assert_eq!(Slot::for_key(&lease), Slot::for_key(&keyspace.full_key(key)));
+                assert_eq!(Slot::for_key(&lease), Slot::for_key(keyspace.full_key(key)));
             }
         }
         // Where no such name can be had there is none, on a Cluster.

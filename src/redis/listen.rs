@@ -51,6 +51,8 @@ pub(crate) trait InvalidationSink: Send + Sync {
     fn invalidated_all(&self);
     /// Writes are not told of any more.
     fn lost(&self);
+    /// The server does not answer on the stream; `lost` follows.
+    fn silent(&self);
     /// This server can't tell of writes, or this user may not ask it to. Asked again from time to time.
     fn unavailable(&self);
 }
@@ -310,6 +312,9 @@ impl Subscription {
             let sent_at = Instant::now();
             for pipe in &self.pipes {
                 let answer = timeout(self.patience, pipe.call(&self.probe, &home)).await;
+                if answer.is_err() {
+                    sink.silent();
+                }
                 if !matches!(answer, Ok(Ok(replies)) if self.as_before(&replies)) {
                     state.new_epoch();
                     return;

@@ -49,6 +49,7 @@ impl InvalidationSink for Told {
         self.alls.fetch_add(1, Ordering::SeqCst);
     }
 
+    fn silent(&self) {}
     fn lost(&self) {
         self.lost.fetch_add(1, Ordering::SeqCst);
     }

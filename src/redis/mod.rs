@@ -11,6 +11,7 @@
 //! | `scripts`, `lua/` | what runs inside the server |
 //! | `lock`, `random` | locks |
 //! | `l2` | the same for a Hybrid: explicit deadlines, values with their remaining time |
+//! | `replay` | a Hybrid's queued writes, on their way again |
 //! | `trip` | one round trip: over which connection, what is tried again |
 //! | `tracked` | the same over the connection of the invalidation stream |
 //! | `abandoned` | writes that were given up don't come late |
@@ -49,6 +50,7 @@ mod look;
 mod pipe;
 mod presence;
 mod random;
+mod replay;
 mod reply;
 mod scan;
 mod scripts;
@@ -70,7 +72,9 @@ use std::time::{Duration, Instant};
 use once_cell::race::OnceBox;
 
 pub(crate) use self::error_map::is_transient;
+pub(crate) use self::l2::Fetched;
 pub(crate) use self::listen::InvalidationSink;
+pub(crate) use self::replay::{Replay, Replayed};
 
 use self::commands::Keyspace;
 use self::endpoint::Endpoint;

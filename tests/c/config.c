@@ -27,10 +27,10 @@ int main(void) {
 
     /* An option of a later version is understood, but not ignored. */
     lc_cache cache = 77;
-    CHECK_OK(lc_check("hybrid+redis://h?replay_limit=1", message, sizeof message));
-    CHECK_STATUS(LCACHE_EUNSUPPORTED, lc_open("hybrid+redis://h?replay_limit=1", &cache));
+    CHECK_OK(lc_check("hybrid+redis://h?invalidation=pubsub", message, sizeof message));
+    CHECK_STATUS(LCACHE_EUNSUPPORTED, lc_open("hybrid+redis://h?invalidation=pubsub", &cache));
     CHECK(cache == 77);
-    CHECK_MESSAGE("replay_limit");
+    CHECK_MESSAGE("invalidation");
 
     /* Option by option; options override the URL; one configuration opens many. */
     lc_config *config = lc_config_new("local:?default_ttl=1s");

@@ -1,0 +1,273 @@
+//! The operations that only L2 can decide: add, replace, compare-and-set, incr, locks, whatever names keys;
+//! and the filling of L1 ahead of reads. With L2 away they fail at once, and L1 is left as it is.
+//!
+//! # Protocol
+//! L2 decides, so L1 does not change first. Such a call counts as a write under way on its key's stripe, so
+//! that no read beside it fills L1; when it has ended, L1 lets go of the key, and the next read asks L2
+//! (unless the server surely never got it). Where an earlier write of the key still waits in the queue L2 can't decide rightly: the
+//! call fails as if L2 were away. Without an L2 all of them are L1's.
+
+use std::future::Future;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use super::HybridCache;
+use super::core::Core;
+use super::drive::away;
+use super::queue::Look;
+use super::stripes::WriteToken;
+use super::world::{Remote, System, World};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::check_key;
+use crate::ops::{BlockingCache, ByteCache, Lock, SetOptions, Stale, Swap, Ttl};
+use crate::redis::RedisCache;
+use crate::runtime;
+
+/// Keys that are fetched in one round trip while L1 is warmed.
+const WARM_BATCH: usize = 512;
+
+/// A decision of L2 under way.
+struct Deciding<'a> {
+    core: &'a Core<System>,
+    key: &'a [u8],
+    token: Option<WriteToken>,
+    /// Surely nothing has changed.
+    unchanged: bool,
+}
+
+impl<'a> Deciding<'a> {
+    fn begin(core: &'a Core<System>, key: &'a [u8]) -> Self {
+        Self { core, key, token: Some(core.stripes.begin_write(key)), unchanged: false }
+    }
+}
+
+impl Drop for Deciding<'_> {
+    fn drop(&mut self) {
+        let Some(token) = self.token.take() else { return };
+        if !self.unchanged {
+            self.core.l1.remove(self.key);
+        }
+        let _ = self.core.stripes.finish(self.key, token);
+    }
+}
+
+/// The same for every key.
+struct DecidingAll<'a> {
+    core: &'a Core<System>,
+    prefix: &'a [u8],
+}
+
+impl<'a> DecidingAll<'a> {
+    fn begin(core: &'a Core<System>, prefix: &'a [u8]) -> Self {
+        core.stripes.begin_write_all();
+        Self { core, prefix }
+    }
+}
+
+impl Drop for DecidingAll<'_> {
+    fn drop(&mut self) {
+        // It cannot fail: nothing is waited for.
+        let _ = BlockingCache::delete_prefix(&self.core.l1, self.prefix);
+        self.core.stripes.finish_all();
+    }
+}
+
+/// Refuses what comes with a later version.
+pub(super) fn check_plain(options: &SetOptions) -> Result<()> {
+    let plain = match options.stale {
+        Stale::Default => true,
+        Stale::For(window) => window.is_zero(),
+    };
+    if !options.tags.is_empty() || !plain {
+        let message = "tags and stale windows on a Hybrid come with a later version";
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
+    Ok(())
+}
+
+/// Whether the server surely never got it.
+fn never_sent<T>(reply: &Result<T>) -> bool {
+    matches!(reply, Err(error) if error.kind() == ErrorKind::Connect)
+}
+
+impl Core<System> {
+    /// Ends the leg of an operation of which the caller hears everything.
+    fn decided<T>(&self, reply: Result<T>) -> Result<T> {
+        match reply {
+            Ok(answer) => self.answered(Ok(answer)),
+            Err(error) => {
+                let _ = self.judge(&error);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl<W: World> Core<W> {
+    /// Reads `keys` from L2 into L1; how many were there. Counts as no read.
+    pub(super) async fn warm(&self, keys: &[&[u8]]) -> Result<u64> {
+        keys.iter().try_for_each(|key| check_key(key))?;
+        let mut found = 0;
+        for keys in keys.chunks(WARM_BATCH) {
+            let l2 = self.leg().ok_or_else(away)?;
+            // What waits in the queue is newer than what L2 holds.
+            let waits =
+                |key: &&&[u8]| !matches!(self.queue.look(key, self.world.now_ms()), Look::Nothing);
+            let asked: Vec<_> = keys.iter().map(|key| (self.ask(key), waits(&key))).collect();
+            match l2.fetch_many(keys, self.options.l2_timeout).await {
+                Ok(replies) => {
+                    self.breaker.succeeded();
+                    for ((key, (asked, waits)), reply) in keys.iter().zip(asked).zip(replies) {
+                        if let Some((value, remaining)) = reply.filter(|_| !waits) {
+                            found += 1;
+                            self.fill(key, &asked, &value, remaining);
+                        }
+                    }
+                }
+                Err(error) => {
+                    let _ = self.judge(&error);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl HybridCache {
+    /// L2, where it can decide about `key`; `None` where there is none.
+    fn judge_of(&self, key: Option<&[u8]>) -> Result<Option<&RedisCache>> {
+        if let Some(key) = key {
+            check_key(key)?;
+        }
+        let Some(l2) = self.core.leg() else {
+            return if self.core.l2.is_none() { Ok(None) } else { Err(away()) };
+        };
+        let waits = match key {
+            Some(key) => {
+                !matches!(self.core.queue.look(key, crate::clock::now_ms()), Look::Nothing)
+            }
+            None => !self.core.queue.is_empty(),
+        };
+        if waits {
+            return Err(Error::new(ErrorKind::Connect, "an earlier write still waits for L2"));
+        }
+        Ok(Some(l2))
+    }
+
+    /// Has L2 decide about `key`, within `l2_timeout`; without an L2, L1.
+    async fn decide<'a, T, F: Future<Output = Result<T>>>(
+        &'a self,
+        key: &'a [u8],
+        by_l2: impl FnOnce(&'a RedisCache) -> F,
+        by_l1: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let Some(l2) = self.judge_of(Some(key))? else { return by_l1() };
+        let mut deciding = Deciding::begin(&self.core, key);
+        let reply = l2.within(self.core.options.l2_timeout, by_l2(l2)).await;
+        deciding.unchanged = never_sent(&reply);
+        drop(deciding);
+        self.core.decided(reply)
+    }
+
+    pub(super) async fn add_async(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
+        self.core.check_set(key, value, ttl)?;
+        let by_l1 = || BlockingCache::add(&self.core.l1, key, value, ttl);
+        self.decide(key, |l2| l2.add_bytes(key, value, ttl), by_l1).await
+    }
+
+    pub(super) async fn replace_async(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
+        self.core.check_set(key, value, ttl)?;
+        let by_l1 = || BlockingCache::replace(&self.core.l1, key, value, ttl);
+        self.decide(key, |l2| l2.replace_bytes(key, value, ttl), by_l1).await
+    }
+
+    pub(super) async fn compare_and_set_async(
+        &self,
+        key: &[u8],
+        expected: &[u8],
+        value: &[u8],
+        ttl: Ttl,
+    ) -> Result<Swap> {
+        self.core.check_set(key, value, ttl)?;
+        let by_l1 = || BlockingCache::compare_and_set(&self.core.l1, key, expected, value, ttl);
+        self.decide(key, |l2| l2.compare_and_set_bytes(key, expected, value, ttl), by_l1).await
+    }
+
+    pub(super) async fn incr_async(&self, key: &[u8], delta: i64, ttl: Ttl) -> Result<i64> {
+        let by_l1 = || BlockingCache::incr(&self.core.l1, key, delta, ttl);
+        self.decide(key, |l2| l2.incr_bytes(key, delta, ttl), by_l1).await
+    }
+
+    pub(super) async fn delete_prefix_async(&self, prefix: &[u8]) -> Result<u64> {
+        let Some(l2) = self.judge_of(None)? else {
+            return BlockingCache::delete_prefix(&self.core.l1, prefix);
+        };
+        let deciding = DecidingAll::begin(&self.core, prefix);
+        let reply = l2.delete_prefix_bytes(prefix).await;
+        // Of its many trips some may have been made.
+        drop(deciding);
+        self.core.decided(reply)
+    }
+
+    pub(super) async fn keys_async(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>> {
+        match self.judge_of(None)? {
+            Some(l2) => self.core.decided(l2.keys_bytes(prefix).await),
+            None => self.core.l1.keys_bytes(prefix).await,
+        }
+    }
+
+    pub(super) fn visit_keys(
+        &self,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        match self.judge_of(None)? {
+            Some(l2) => self.core.decided(BlockingCache::for_each_key(l2, prefix, visit)),
+            None => BlockingCache::for_each_key(&self.core.l1, prefix, visit),
+        }
+    }
+
+    pub(super) fn take_lock(
+        &self,
+        name: &[u8],
+        lease: Duration,
+        wait: Duration,
+    ) -> Result<Option<Lock>> {
+        match self.core.leg() {
+            Some(l2) => self.core.decided(BlockingCache::lock(l2, name, lease, wait)),
+            None if self.core.l2.is_none() => BlockingCache::lock(&self.core.l1, name, lease, wait),
+            None => Err(away()),
+        }
+    }
+
+    /// A set with options. Tags and stale windows come with a later version, but without an L2.
+    pub(super) async fn set_ex_async(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        options: &SetOptions,
+    ) -> Result<()> {
+        if self.core.l2.is_none() {
+            return self.core.l1.set_ex_bytes(key, value, options).await;
+        }
+        check_plain(options)?;
+        let patience = options.timeout.unwrap_or(self.core.options.l2_timeout);
+        self.core.set_within(key, value, options.ttl, patience).await
+    }
+
+    pub(super) fn warm_keys_below(&self, prefix: &[u8], limit: u64) -> Result<u64> {
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        if limit > 0 {
+            self.visit_keys(prefix, &mut |key| {
+                keys.push(key.to_vec());
+                match keys.len() as u64 >= limit {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            })?;
+        }
+        let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        runtime::block_on(Instant::now() + super::MANY_TRIPS, self.core.warm(&keys))?
+    }
+}

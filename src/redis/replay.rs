@@ -1,0 +1,84 @@
+//! A queued write of a Hybrid on its way again: one script, which looks at what the server holds and
+//! spares what another process has written. (`docs/coherence.md`)
+
+use std::time::Instant;
+
+use ::redis::cmd;
+
+use super::RedisCache;
+use super::commands::{Keyspace, Request, integer};
+use crate::envelope::About;
+use crate::error::Result;
+use crate::value::Value;
+
+const SCRIPT: &str = include_str!("lua/replay.lua");
+
+/// A queued write. TTLs in milliseconds, `None` for ever.
+#[derive(Clone, Debug)]
+pub(crate) enum Replay {
+    /// Store this value.
+    Set(Value, Option<u64>),
+    /// Remove the value.
+    Delete {
+        /// Whichever value it is.
+        any: bool,
+    },
+    /// Give the value a new TTL.
+    Expire {
+        /// The new TTL.
+        ttl_ms: Option<u64>,
+        /// Whichever value it is.
+        any: bool,
+    },
+}
+
+/// What became of a replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replayed {
+    /// The server is as the write says.
+    Applied,
+    /// It holds a value that the replay may not replace: nothing was changed.
+    Foreign,
+}
+
+impl Keyspace {
+    fn replay(&self, key: &[u8], write: &Replay, known: &[Value]) -> Result<Request> {
+        let (name, ttl_ms, value) = match write {
+            Replay::Set(value, ttl_ms) => ("set", *ttl_ms, Some(value)),
+            Replay::Delete { any: false } => ("delete", None, None),
+            Replay::Delete { any: true } => ("remove", None, None),
+            Replay::Expire { ttl_ms, any: false } => ("expire", *ttl_ms, None),
+            Replay::Expire { ttl_ms, any: true } => ("touch", *ttl_ms, None),
+        };
+        let stored = match value {
+            Some(value) => self.envelope.encode(key, value, &About::NOTHING)?.to_vec(),
+            None => Vec::new(),
+        };
+        let mut eval = cmd("EVAL");
+        eval.arg(SCRIPT).arg(1).arg([&self.prefix, key].concat()).arg(name);
+        eval.arg(ttl_ms.map_or_else(String::new, |ms| ms.to_string())).arg(stored);
+        for value in known {
+            eval.arg(sha1_smol::Sha1::from(&value[..]).digest().to_string());
+            for digest in self.envelope.digests(value) {
+                eval.arg(&digest[..]);
+            }
+        }
+        Ok(Request::write(eval))
+    }
+}
+
+impl RedisCache {
+    /// Does `write` if the server holds nothing under `key`, or one of `known`.
+    pub(crate) async fn replay_async(
+        &self,
+        key: &[u8],
+        write: &Replay,
+        known: &[Value],
+        deadline: Instant,
+    ) -> Result<Replayed> {
+        let request = self.shared.keyspace.replay(key, write, known)?;
+        let replies = self.write_async(&request, deadline).await?;
+        let applied = self.noted(replies.one().and_then(integer))? == 1;
+        Ok(if applied { Replayed::Applied } else { Replayed::Foreign })
+    }
+}
