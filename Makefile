@@ -92,7 +92,7 @@ soak-local: ## All operations of Local caches, mixed, SOAK_SECONDS (3600): memor
 soak-redis: servers ## Random faults around Redis caches, SOAK_SECONDS (600) on each version of the servers
 	for versions in "" $(OTHER_SERVERS); do echo "$$versions"; \
 	  env $$versions LC_SOAK_SECONDS=$(or $(SECONDS),$(SOAK_SECONDS),600) \
-	  $(CARGO) test --release --locked --test redis_stress -- --nocapture || exit 1; done
+	  $(CARGO) test --release --locked --test redis_stress --test redis_cancelled -- --nocapture || exit 1; done
 
 soak-hybrid: library python-module servers ## Random faults around Hybrids, SOAK_SECONDS (600) on each version of the servers
 	for versions in "" $(OTHER_SERVERS); do echo "$$versions"; \
