@@ -94,11 +94,11 @@ soak-redis: servers ## Random faults around Redis caches, SOAK_SECONDS (600) on 
 	  env $$versions LC_SOAK_SECONDS=$(or $(SECONDS),$(SOAK_SECONDS),600) \
 	  $(CARGO) test --release --locked --test redis_stress --test redis_cancelled -- --nocapture || exit 1; done
 
-soak-hybrid: library python-module servers ## Random faults around Hybrids, SECONDS (600) on each version of the servers
+soak-hybrid: library python-module servers ## Random faults around Hybrids, SOAK_SECONDS (600) on each version of the servers
 	for versions in "" $(OTHER_SERVERS); do echo "$$versions"; \
-	  env $$versions $(VPYTHON) tests/chaos/run.py --library $(TARGET)/release --seconds 30 --total $(or $(SECONDS),600) \
+	  env $$versions $(VPYTHON) tests/chaos/run.py --library $(TARGET)/release --seconds 30 --total $(or $(SECONDS),$(SOAK_SECONDS),600) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(STRICT),--strict) || exit 1; done
-	CHAOS_SECONDS=$(or $(SECONDS),600) $(CARGO) test --release --locked --test chaos -- --nocapture
+	CHAOS_SECONDS=$(or $(SECONDS),$(SOAK_SECONDS),600) $(CARGO) test --release --locked --test chaos -- --nocapture
 
 # --- header
 
