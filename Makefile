@@ -42,7 +42,7 @@ demo: library python-module servers ## See the product at work on real input, wi
 
 # --- tests
 
-test: check-header check-exports test-rust test-simulation test-c test-cpp test-python test-docs test-install ## All tests, on real servers
+test: check-header check-exports test-rust test-simulation test-c test-cpp test-python test-chaos test-docs test-install ## All tests, on real servers
 
 test-rust: servers ## Tests of the Rust core
 	$(CARGO) test --locked
@@ -52,13 +52,6 @@ test-simulation: ## The Hybrid's protocol in random schedules, and that each pro
 	$(if $(SIM_SEED),SIM_SEED=$(SIM_SEED)) $(if $(SIM_SCHEDULES),SIM_SCHEDULES=$(SIM_SCHEDULES)) $(CARGO) test --quiet \
 	  --locked --profile simulation --lib hybrid::simulation $(if $(SIM_SEED),random_schedules) -- --nocapture --test-threads 1
 
-test-chaos: servers ## Real processes on a real server under faults, 20 s (CHAOS_SECONDS, CHAOS_SEED)
-	$(if $(CHAOS_SECONDS),CHAOS_SECONDS=$(CHAOS_SECONDS)) $(if $(CHAOS_SEED),CHAOS_SEED=$(CHAOS_SEED)) \
-	  $(CARGO) test --locked --test chaos -- --nocapture
-
-soak-hybrid: ## The same for an hour
-	$(MAKE) test-chaos CHAOS_SECONDS=$(or $(CHAOS_SECONDS),3600)
-
 test-c: library servers ## Tests of the C API, the header in every dialect, the C examples
 	$(PYTHON) tests/run_native.py c --library $(TARGET)/release
 
@@ -67,6 +60,9 @@ test-cpp: library servers ## Tests of the C++ wrapper and its examples
 
 test-python: python-module servers ## Tests of the Python package, the wire format and the test servers
 	$(VPYTHON) -m pytest -q $(wildcard bindings/python/tests) tests/python tests/wire_format.py
+
+test-chaos: library python-module servers ## Processes in C, C++ and Python under faults, on both servers (SEED=... repeats one)
+	$(VPYTHON) tests/chaos/run.py --library $(TARGET)/release $(if $(SEED),--seed $(SEED))
 
 test-docs: library python-module servers ## The README's programs run as printed; links, targets and URLs in the documents exist
 	$(PYTHON) tests/servers.py exec single $(VPYTHON) tests/readme.py --library $(TARGET)/release
@@ -83,16 +79,26 @@ check-exports: library ## The library exports what tests/exports.txt lists, and 
 OTHER_SERVERS := "LC_TEST_REDIS=6.2 LC_TEST_VALKEY=8.1" "LC_TEST_REDIS=8.2"
 REDIS_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/redis_*.rs))
 
-.PHONY: test-versions soak soak-redis
+.PHONY: test-versions soak soak-local soak-redis
 test-versions: ## The tests of Redis caches on Redis 6.2 and 8.2 and Valkey 8.1 too
 	for versions in $(OTHER_SERVERS); do echo "$$versions"; env $$versions $(CARGO) test --locked $(REDIS_TESTS) || exit 1; done
 
-# Each part is a target of its own, and may be given its time: make soak-redis SECONDS=60
-soak: soak-redis ## The long forms of the stress programs
-soak-redis: servers ## Random faults around Redis caches, SECONDS (600) on each version of the servers
+# Each part is a target of its own, runs the shipped build, and may be given its time: make soak SOAK_SECONDS=60
+soak: soak-local soak-redis soak-hybrid ## The long forms of the stress programs (SOAK_SECONDS each)
+
+soak-local: ## All operations of Local caches, mixed, SOAK_SECONDS (3600): memory flat, nothing left
+	SOAK_SECONDS=$(or $(SOAK_SECONDS),3600) $(CARGO) test --release --locked --test soak_local -- --nocapture
+
+soak-redis: servers ## Random faults around Redis caches, SOAK_SECONDS (600) on each version of the servers
 	for versions in "" $(OTHER_SERVERS); do echo "$$versions"; \
-	  env $$versions LC_SOAK_SECONDS=$(or $(SECONDS),600) \
-	  $(CARGO) test --release --locked --test redis_stress -- --nocapture || exit 1; done
+	  env $$versions LC_SOAK_SECONDS=$(or $(SECONDS),$(SOAK_SECONDS),600) \
+	  $(CARGO) test --release --locked --test redis_stress --test redis_cancelled -- --nocapture || exit 1; done
+
+soak-hybrid: library python-module servers ## Random faults around Hybrids, SOAK_SECONDS (600) on each version of the servers
+	for versions in "" $(OTHER_SERVERS); do echo "$$versions"; \
+	  env $$versions $(VPYTHON) tests/chaos/run.py --library $(TARGET)/release --seconds 30 --total $(or $(SECONDS),$(SOAK_SECONDS),600) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(STRICT),--strict) || exit 1; done
+	CHAOS_SECONDS=$(or $(SECONDS),$(SOAK_SECONDS),600) $(CARGO) test --release --locked --test chaos -- --nocapture
 
 # --- header
 

@@ -229,6 +229,7 @@ fn refused_urls_say_why() {
         ("redis://h?encryption_keys=x:AAAA", "ID"),
         ("redis://h?encryption_keys=1:AAAA", "base64 of 32 bytes"),
         ("hybrid+redis://h?read_from=replica", "`read_from` can't be `replica`"),
+        ("redis://h?read_from=replica", "`read_from` can be `replica` only on a Cluster"),
         ("hybrid+redis://h?protocol=2", "`protocol` must be 3"),
         ("hybrid+redis://h?invalidation=push", "has an unknown value"),
         ("redis://h?watchdog=1s", "`watchdog` is one of the Hybrid cache, not of the Redis cache"),
@@ -267,12 +268,11 @@ fn compression_and_encryption_of_the_server_s_values() {
 #[test]
 fn options_of_a_later_version_are_checked_then_refused() {
     for (url, option) in [
-        ("redis://h?ttl_jitter=0.1", "ttl_jitter"),
+        ("hybrid+redis://h?ttl_jitter=0.1", "ttl_jitter"),
         ("hybrid+redis://h?stale_ttl=1m", "stale_ttl"),
-        ("redis://h?refresh_ahead=0.8", "refresh_ahead"),
+        ("hybrid+redis://h?refresh_ahead=0.8", "refresh_ahead"),
         ("hybrid+redis://h?negative_ttl=5s", "negative_ttl"),
-        ("redis://h?single_flight=process", "single_flight"),
-        ("redis://h?read_from=replica", "read_from"),
+        ("hybrid+redis://h?single_flight=process", "single_flight"),
         ("hybrid+redis://h?invalidation=pubsub", "invalidation"),
     ] {
         let config = parse(url);
@@ -287,6 +287,8 @@ fn options_of_a_later_version_are_checked_then_refused() {
             "local:?{defaults}&single_flight=process&max_entries=none&max_bytes=none&policy=default"
         ),
         "local:?ttl_jitter=0.1&stale_ttl=1m&refresh_ahead=0.8&negative_ttl=5s",
+        "redis://h?ttl_jitter=0.1&stale_ttl=1m&refresh_ahead=0.8&negative_ttl=5s&single_flight=process",
+        "redis+cluster://h?read_from=replica",
         "local:?max_entries=1000&max_bytes=64MiB",
         "hybrid+redis://h?l1.max_bytes=64MiB&l1.max_entries=1000",
         &format!("hybrid+redis://h?{defaults}&single_flight=fleet&l1.max_bytes=none"),

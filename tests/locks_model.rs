@@ -233,10 +233,14 @@ impl Case {
         // The lease begins later than now.
         let until = time::now().saturating_add(lease.as_millis() as u64);
         let lock = self.locks.acquire(NAME, lease, wait).unwrap()?;
-        let mut holders = self.holders.lock().unwrap();
-        holders.retain(|(_, until)| *until > time::now());
-        assert!(holders.is_empty(), "two leases overlap");
-        holders.push((lock.0.fence(), until));
+        let alone = {
+            let mut holders = self.holders.lock().unwrap();
+            holders.retain(|(_, until)| *until > time::now());
+            holders.push((lock.0.fence(), until));
+            holders.len() == 1
+        };
+        // Not under the lock, whose poison would be what the other threads fail with.
+        assert!(alone, "two leases overlap");
         Some(lock)
     }
 

@@ -247,3 +247,41 @@ fn sentinels_with_a_password() {
         assert_eq!(refused.kind(), ErrorKind::Auth, "{refused:?}");
     }
 }
+
+/// How many GETs the masters and the replicas of a Cluster have served.
+fn gets(servers: &Server) -> (u64, u64) {
+    let (mut masters, mut replicas) = (0, 0);
+    for port in servers.info["ports"].as_array().unwrap() {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
+        let mut node = client.get_connection().unwrap();
+        let mut info = redis::cmd("INFO");
+        let info: String = info.arg("replication").arg("commandstats").query(&mut node).unwrap();
+        let calls = info.lines().find_map(|line| line.strip_prefix("cmdstat_get:calls="));
+        let calls = calls.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap());
+        *if info.contains("role:master") { &mut masters } else { &mut replicas } += calls;
+    }
+    (masters, replicas)
+}
+
+#[test]
+fn a_cluster_is_read_from_its_replicas_where_asked_for() {
+    let servers = Server::start("cluster", "valkey");
+    let primary = works(&servers.url_with("prefix=app"));
+    let cache = try_open(&servers.url_with("prefix=app&read_from=replica")).unwrap();
+    let keys: Vec<String> = (0..50).map(|n| format!("key{n}")).collect();
+    for key in &keys {
+        cache.set(key.as_bytes(), key.as_bytes(), HOUR).unwrap();
+    }
+    let before = gets(&servers);
+    for key in &keys {
+        // A replica may be behind for a moment.
+        support::eventually("it is there too", || {
+            cache.get(key.as_bytes()).unwrap().is_some_and(|value| *value == *key.as_bytes())
+        });
+    }
+    let after = gets(&servers);
+    assert_eq!(after.0, before.0);
+    assert!(after.1 >= before.1 + 50);
+    primary.get(b"key0").unwrap();
+    assert_eq!(gets(&servers).0, after.0 + 1);
+}

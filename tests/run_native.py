@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Builds and runs the C or the C++ tests: `run_native.py c|cpp --library DIR [--only NAME,...] [--under COMMAND]`.
+"""Builds and runs the C or the C++ tests: `run_native.py c|cpp --library DIR [--only NAME,...]
+[--under COMMAND] [--patience TIMES]`.
 
 What it does with each language:
   * the header alone, included twice, in every dialect it promises, with -pedantic -Wall -Wextra -Werror;
@@ -46,8 +47,6 @@ from server_harness.nodes import free_ports
 ROOT = Path(__file__).resolve().parents[1]
 STRICT = ["-Wall", "-Wextra", "-Werror"]
 SECONDS = 120
-# By how much what runs a program may slow it down.
-SLOWER = 5
 
 C_HEADER = (
     "lighter_cache.h",
@@ -189,10 +188,10 @@ def start_servers(texts, stack):
     return {name.upper(): value for name, value in env.items()}
 
 
-def run_program(tally, title, program, file, env, under):
+def run_program(tally, title, program, file, env, under, patience):
     """Runs one program in a folder of its own."""
     limit = re.search(r"lc-test-timeout: (\d+)", file.read_text())
-    seconds = (int(limit[1]) if limit else SECONDS) * (SLOWER if under else 1)
+    seconds = (int(limit[1]) if limit else SECONDS) * patience
     with tempfile.TemporaryDirectory(prefix="lc-test-") as folder:
         began = time.monotonic()
         ok, output, why = run([*under, program], env=env | {"LC_TEST_DIR": folder}, timeout=seconds)
@@ -205,6 +204,7 @@ def main():
     parser.add_argument("--library", type=Path, default=ROOT / "target/release", help="folder of liblighter_cache.so")
     parser.add_argument("--only", help="only the programs whose name contains one of these")
     parser.add_argument("--under", default="", help="a command that runs the programs, as valgrind")
+    parser.add_argument("--patience", type=int, default=1, help="how many times as long a program may take")
     arguments = parser.parse_args()
     language = LANGUAGES[arguments.language]
     under = shlex.split(arguments.under)
@@ -236,10 +236,10 @@ def main():
             if not ok:
                 tally.report(f"{title} (build)", False, 0.0, output, why)
                 continue
-            run_program(tally, title, program, file, env, under)
+            run_program(tally, title, program, file, env, under, arguments.patience)
             if title.startswith("examples") and "REDIS_URL" in file.read_text():
                 with_server = env | {"REDIS_URL": env["LC_TEST_URL_SINGLE"]}
-                run_program(tally, f"{title} (REDIS_URL)", program, file, with_server, under)
+                run_program(tally, f"{title} (REDIS_URL)", program, file, with_server, under, arguments.patience)
     print(f"{tally.passed} passed, {tally.failed} failed")
     return 1 if tally.failed or not tally.passed else 0
 

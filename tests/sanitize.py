@@ -25,6 +25,8 @@ CARGO = ["cargo", "+nightly"]
 # What needs no server. Left out: tests of forks, whose children ThreadSanitizer does not follow, and of times.
 RUST = ["local::", "value::", "handle::", "flight::", "snapshot::"]
 RUST_LEFT_OUT = ["fork", "child", "crafted_keys", "pause"]
+# Where threads meet in the store, its entries and the handles; tests/tsan.supp says why not elsewhere.
+RUST_THREADS = ["linearizable", "threads::", "bounds::many", "value::", "handle::"]
 # Not those that put themselves between malloc and the library, or limit their own memory.
 C = (
     "arguments batches conditional events handles keys layout loaders loading locks operations prefixes random "
@@ -69,9 +71,9 @@ class Sanitizer:
             return "the nightly compiler has no such run-time library"
         return None
 
-    def rust(self, **env):
+    def rust(self, tests, **env):
         skip = [part for name in RUST_LEFT_OUT for part in ("--skip", name)]
-        return run(*CARGO, "test", "--lib", *self.where, "--", *RUST, *skip, **self.env, **env)
+        return run(*CARGO, "test", "--lib", *self.where, "--", *tests, *skip, **self.env, **env)
 
     def c(self, **env):
         """The run-time library goes into each program, before everything else; the C code is not instrumented."""
@@ -87,7 +89,17 @@ class Sanitizer:
 
 
 def native(library, programs):
-    return [sys.executable, "tests/run_native.py", "c", "--library", library, "--only", ",".join(programs)]
+    return [
+        sys.executable,
+        "tests/run_native.py",
+        "c",
+        "--library",
+        library,
+        "--only",
+        ",".join(programs),
+        "--patience",
+        10,
+    ]
 
 
 def address():
@@ -96,7 +108,7 @@ def address():
         return why
     options = {"ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1"}
     # Both, also where the first fails.
-    return all([build.rust(**options), build.c(**options)])
+    return all([build.rust(RUST, **options), build.c(**options)])
 
 
 def thread():
@@ -104,7 +116,7 @@ def thread():
     build = Sanitizer("thread", "tsan", ["--cfg", "tsan"])
     if why := build.why_not():
         return why
-    return build.rust(TSAN_OPTIONS=f"suppressions={ROOT}/tests/tsan.supp")
+    return build.rust(RUST_THREADS, TSAN_OPTIONS=f"suppressions={ROOT}/tests/tsan.supp")
 
 
 def valgrind():

@@ -114,8 +114,7 @@ fn table(page: &mut String, scope: Scope) {
         let default = if default.is_empty() { "–".into() } else { format!("`{default}`") };
         let later = match here {
             Here::Everywhere => "",
-            Here::OnLocal => " *later but on Local*",
-            Here::Nowhere => " *later*",
+            Here::NotOnHybrid => " *later on Hybrid*",
         };
         let _ = writeln!(page, "| `{name}` | {default} | {} | {help}{later} |", row.range());
     }

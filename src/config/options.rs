@@ -28,6 +28,8 @@ pub struct CommonOptions {
     pub refresh_ahead: Option<f64>,
     /// How long it is remembered that a loader found nothing.
     pub negative_ttl: Duration,
+    /// Whether one load per key runs in all processes together, rather than one in each.
+    pub fleet_flight: bool,
     /// Keys that encrypt a Local cache's snapshots and what is stored in the server, `ID:BASE64,…`.
     pub encryption_keys: Option<Secret>,
 }
@@ -169,6 +171,8 @@ pub struct RedisOptions {
     pub password: Option<Secret>,
     /// TLS, where asked for.
     pub tls: Option<TlsOptions>,
+    /// Whether reads go to replicas of a Cluster, which may answer with older values.
+    pub read_from_replica: bool,
     /// How values are written.
     pub wire: Wire,
     /// Compression of values that it makes a tenth smaller; `None` for none. Not with [`Wire::Raw`].
@@ -233,6 +237,7 @@ impl CommonOptions {
             stale_ttl: settings.some_span("stale_ttl"),
             refresh_ahead: settings.share("refresh_ahead"),
             negative_ttl: settings.some_span("negative_ttl"),
+            fleet_flight: settings.choice("single_flight") == "fleet",
             encryption_keys: settings.secret("encryption_keys"),
         }
     }
@@ -271,6 +276,7 @@ impl RedisOptions {
                 key: settings.path("tls_key"),
                 insecure: settings.flag("tls_insecure"),
             }),
+            read_from_replica: settings.choice("read_from") == "replica",
             wire: if settings.choice("wire") == "raw" { Wire::Raw } else { Wire::Envelope },
             compress: match settings.choice("compress") {
                 "zstd" => Some(Codec::Zstd),

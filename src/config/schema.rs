@@ -104,10 +104,8 @@ pub struct Row {
 pub enum Here {
     /// On all that have the option.
     Everywhere,
-    /// On Local caches.
-    OnLocal,
-    /// On none yet.
-    Nowhere,
+    /// On all but Hybrids.
+    NotOnHybrid,
 }
 
 const MS: Duration = Duration::from_millis(1);
@@ -125,24 +123,14 @@ const fn row(
     Row { name, scope, kind, default, here: Here::Everywhere, help }
 }
 
-const fn later(
+const fn not_on_hybrid(
     scope: Scope,
     name: &'static str,
     default: &'static str,
     kind: Type,
     help: &'static str,
 ) -> Row {
-    Row { name, scope, kind, default, here: Here::Nowhere, help }
-}
-
-const fn on_local(
-    scope: Scope,
-    name: &'static str,
-    default: &'static str,
-    kind: Type,
-    help: &'static str,
-) -> Row {
-    Row { name, scope, kind, default, here: Here::OnLocal, help }
+    Row { name, scope, kind, default, here: Here::NotOnHybrid, help }
 }
 
 const fn span(min: Duration, max: Duration) -> Type {
@@ -165,12 +153,12 @@ use Type::{Bool, Choice, Keys, Path, PowerOfTwo, Secret, Share, Size, Text, Word
 pub static SCHEMA: &[Row] = &[
     row(Common, "name", "", Text(128), "Name of the cache in metrics and logs."),
     row(Common, "default_ttl", "none", span_or_none(MS, CENTURY), "TTL of values that are set without one."),
-    on_local(Common, "ttl_jitter", "0", Share { word: None }, "Spreads expiry: each TTL is shortened by a random share of up to this."),
+    not_on_hybrid(Common, "ttl_jitter", "0", Share { word: None }, "Spreads expiry: each TTL is shortened by a random share of up to this."),
     row(Common, "max_value_bytes", "511MiB", Size { min: 1, max: VALUE_MAX as u64, none: false }, "Largest value."),
-    on_local(Common, "stale_ttl", "0", span(Duration::ZERO, CENTURY), "How long past its TTL a value may be served when the loader or the server fails."),
-    on_local(Common, "refresh_ahead", "off", Share { word: Some("off") }, "Past this share of its TTL a value is loaded anew while the present one is served."),
-    on_local(Common, "negative_ttl", "0", span(Duration::ZERO, CENTURY), "How long it is remembered that a loader found nothing."),
-    on_local(Common, "single_flight", "fleet", Choice(&["fleet", "process"]), "Whether one load per key runs in the whole fleet or in each process. On a Local cache `process`, which is its default."),
+    not_on_hybrid(Common, "stale_ttl", "0", span(Duration::ZERO, CENTURY), "How long past its TTL a value may be served when the loader or the server fails."),
+    not_on_hybrid(Common, "refresh_ahead", "off", Share { word: Some("off") }, "Past this share of its TTL a value is loaded anew while the present one is served."),
+    not_on_hybrid(Common, "negative_ttl", "0", span(Duration::ZERO, CENTURY), "How long it is remembered that a loader found nothing."),
+    not_on_hybrid(Common, "single_flight", "fleet", Choice(&["fleet", "process"]), "Whether one load per key runs in the whole fleet or in each process. On a Local cache `process`, which is its default."),
     row(Common, "encryption_keys", "", Keys, "Encryption of the values in the server and of a Local cache's snapshots: keys of 32 bytes as `ID:BASE64,…`, the first encrypts, all decrypt. IDs are whole numbers below 2^32. What is not encrypted is refused then."),
 
     row(Local, "max_entries", "none", Type::Int { min: 1, max: MAX, word: Some("none") }, "Most entries."),
@@ -195,7 +183,7 @@ pub static SCHEMA: &[Row] = &[
     row(Redis, "tls_cert", "", Path, "File of the client's certificate chain (PEM); needs `tls_key`."),
     row(Redis, "tls_key", "", Path, "File of the client's private key (PEM); needs `tls_cert`."),
     row(Redis, "tls_insecure", "false", Bool, "Accept any certificate. Warned about at each open."),
-    later(Redis, "read_from", "primary", Choice(&["primary", "replica"]), "Which nodes are read. `replica` not on a Hybrid."),
+    row(Redis, "read_from", "primary", Choice(&["primary", "replica"]), "Which nodes of a Cluster are read. `replica`: each read by any replica of its slot, which may answer with an older value; by the primary where there is none. Not on a Hybrid."),
     row(Redis, "wire", "envelope", Choice(&["envelope", "raw"]), "How values are stored: with the header of `docs/wire-format.md`, or as they are."),
     row(Redis, "compress", "none", Choice(&["none", "zstd", "lz4"]), "Compression of values from `compress_min_bytes` on, where it saves a tenth. Read is every kind."),
     row(Redis, "compress_min_bytes", "1KiB", Size { min: 1, max: VALUE_MAX as u64, none: false }, "Smaller values are not compressed."),
@@ -239,8 +227,7 @@ impl Row {
         let pubsub = self.name == "invalidation" && *given == Given::Choice("pubsub");
         let here = match self.here {
             Here::Everywhere => true,
-            Here::OnLocal => kind == Kind::Local,
-            Here::Nowhere => false,
+            Here::NotOnHybrid => kind != Kind::Hybrid,
         };
         !pubsub && (here || self.parse(self.default_on(kind)).is_ok_and(|d| d == *given))
     }

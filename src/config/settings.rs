@@ -87,8 +87,12 @@ impl Settings {
             (None, Some(_)) => return contradiction("tls_key", "needs `tls_cert`"),
             _ => {}
         }
-        if matches!(endpoint, Some(Endpoint::Cluster(_))) && self.number::<u32>("db") != 0 {
+        let on_cluster = matches!(endpoint, Some(Endpoint::Cluster(_)));
+        if on_cluster && self.number::<u32>("db") != 0 {
             return contradiction("db", "must be 0: a Cluster has no other database");
+        }
+        if self.choice("read_from") == "replica" && self.kind == Kind::Redis && !on_cluster {
+            return contradiction("read_from", "can be `replica` only on a Cluster");
         }
         if self.secret("username").is_some() && self.secret("password").is_none() {
             return contradiction(

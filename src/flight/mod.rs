@@ -4,6 +4,7 @@
 //! - `table`: [`Flights`], one per cache: which keys are being loaded, and who leads
 //! - `landing`: one load: those who wait for it, and what it ended with
 //! - `nesting`: which keys the loader that runs on this thread is loading
+//! - `background`: threads for reloads that nobody waits for
 //!
 //! Left to others: where a value is looked up and stored, what is counted, and the lease of a fleet.
 //!
@@ -39,6 +40,7 @@
 //! The files `table`, `landing` and `nesting` are compiled a second time by `tests/flight_model.rs`, which
 //! replaces `sync`, `fork` and `runtime` and runs them under many schedules.
 
+mod background;
 mod landing;
 mod nesting;
 mod table;
@@ -52,4 +54,6 @@ mod sync {
     pub(super) use std::thread_local;
 }
 
+pub(crate) use self::background::in_background;
+pub(crate) use self::nesting::inside_a_loader;
 pub(crate) use self::table::{Flights, Joined, Load, Turn};

@@ -32,6 +32,11 @@ pub(super) fn inside_loader_of_another(hash: u64) -> Result<bool> {
     })
 }
 
+/// Whether a loader runs on this thread.
+pub(crate) fn inside_a_loader() -> bool {
+    with_keys(|keys| !keys.is_empty())
+}
+
 /// While it lives, a loader of one key runs on this thread.
 pub(super) struct Nested {
     hash: u64,

@@ -274,6 +274,13 @@ impl<T: Clone> Load<'_, T> {
         drop(nested);
         turn.land(result);
     }
+
+    /// As [`Turn::give_up`].
+    pub(crate) fn give_up(self) {
+        let Self { nested, turn } = self;
+        drop(nested);
+        turn.give_up();
+    }
 }
 
 impl<T: Clone> Turn<'_, T> {

@@ -578,8 +578,8 @@ impl State {
 
     /// Takes out what came up to `place`; what is being replayed may land yet, and has to be removed.
     fn remove_up_to(&mut self, place: u64) -> Vec<Entry> {
-        let old = self.entries.iter().filter(|(_, entry)| entry.written <= place);
-        let keys: Vec<Arc<[u8]>> = old.map(|(key, _)| key.clone()).collect();
+        let old = self.by_age.values().filter(|key| self.entries[&key[..]].written <= place);
+        let keys: Vec<Arc<[u8]>> = old.cloned().collect();
         let mut gone = Vec::new();
         for key in keys {
             let entry = &self.entries[&key];

@@ -253,7 +253,7 @@ impl<W: World> Core<W> {
         self.counters.add(Counter::Deletes, values);
     }
 
-    /// Begins a new TTL: L1 follows when L2 has answered.
+    /// Begins a new TTL: L1 lets go of the key when L2 has answered.
     pub(super) fn begin_expire<'a>(&'a self, key: &'a [u8], ttl_ms: Option<u64>) -> Write<'a, W> {
         Write::begin(self, key, Change::Expire { until: self.until(ttl_ms) })
     }
@@ -312,13 +312,12 @@ impl<W: World> Core<W> {
 
     /// Ends the leg of an expire: whether the key is there.
     pub(super) fn end_expire(&self, write: Write<'_, W>, reply: Result<bool>) -> Result<bool> {
-        let Change::Expire { until } = write.change else { return Ok(false) };
         match reply {
             Ok(true) => {
-                // The TTL ran from the call: L1 never outlives L2.
-                self.l1.set_ttl(write.key, self.l1_ttl(self.left(until)));
+                // L1 lets go of the key: where another client's write came just before, in the same round
+                // of the server, only the last writer is remembered, and that is us. We are not told.
                 self.breaker.succeeded();
-                write.settled();
+                write.refused();
                 Ok(true)
             }
             Ok(false) => {

@@ -88,6 +88,35 @@ impl Abandoned {
     }
 }
 
+/// The pipe that a task's request went over. Dropped while the request is under way, as where the task is
+/// cancelled, a write on it counts as given up.
+pub(super) struct Used<'a> {
+    abandoned: &'a Abandoned,
+    is_write: bool,
+    pub(super) pipe: Option<Pipe>,
+}
+
+impl<'a> Used<'a> {
+    pub(super) fn by(request: &Request, abandoned: &'a Abandoned) -> Self {
+        Self { abandoned, is_write: !request.read_only, pipe: None }
+    }
+
+    /// The request is over.
+    pub(super) fn ended(mut self) -> Option<Pipe> {
+        self.pipe.take()
+    }
+}
+
+impl Drop for Used<'_> {
+    fn drop(&mut self) {
+        if let Some(pipe) = self.pipe.take()
+            && self.is_write
+        {
+            self.abandoned.remember(pipe.id(), Some(pipe));
+        }
+    }
+}
+
 impl Shared {
     /// Before a write of a caller without an event loop.
     pub(super) fn end_abandoned(self: &Arc<Self>, state: &State, deadline: Instant) -> Result<()> {

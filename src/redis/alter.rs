@@ -10,6 +10,7 @@ use ::redis::{Cmd, Value as Reply};
 
 use super::commands::{Keyspace, Request, done, expired, integer, surprise};
 use super::error_map::checked;
+use super::lifetime::Lifetime;
 use super::line::{Item, Line};
 use super::look::Front;
 use super::presence::header_of;
@@ -38,7 +39,7 @@ impl Line<'_> {
     /// A new TTL for `key`.
     pub(super) async fn expire(&self, key: &[u8], ttl: Ttl) -> Result<bool> {
         check_key(key)?;
-        let ttl_ms = self.shared().resolve(ttl)?;
+        let ttl_ms = self.shared().ttl_ms(ttl)?;
         let keyspace = self.keyspace();
         let outcome = if keyspace.is_raw() {
             self.send(&keyspace.expire(key, ttl_ms)).await.and_then(expired)
@@ -56,13 +57,22 @@ impl Line<'_> {
         let outcome = if keyspace.is_raw() {
             self.one(keyspace.unlink(key)).await.and_then(integer).map(|removed| removed > 0)
         } else {
-            let call = scripts::DELETE.call(keyspace.full_key(key));
+            let call = self.removal(key);
             match self.run(&call, false).await {
                 Ok(reply) => self.was_there(reply).await,
                 Err(error) => Err(error),
             }
         };
         self.counted(outcome, |removed| removed.then_some(Counter::Deletes))
+    }
+
+    /// Removes an entry, and has nothing stored that is being loaded for it.
+    fn removal(&self, key: &[u8]) -> Invocation<'static> {
+        let call = scripts::DELETE.call(self.keyspace().full_key(key));
+        match self.shared().lease_key(key) {
+            Some(lease) => call.also(lease),
+            None => call,
+        }
     }
 
     /// What a removed entry counted as.
@@ -91,7 +101,7 @@ impl Line<'_> {
             let removed = integer(self.one(keyspace.unlink_many(keys)).await?)?;
             return Ok(u64::try_from(removed).unwrap_or(0));
         }
-        let calls = keys.iter().map(|key| scripts::DELETE.call(keyspace.full_key(key)));
+        let calls = keys.iter().map(|key| self.removal(key));
         let items: Vec<Item<'_>> = calls.map(Item::Script).collect();
         let mut removed = 0;
         for reply in self.run_all(&items, false).await? {
@@ -103,14 +113,14 @@ impl Line<'_> {
     /// Stores `value` where `key` is absent.
     pub(super) async fn add(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
         self.shared().check_item(key, value)?;
-        let ttl_ms = self.shared().resolve(ttl)?;
-        let outcome = self.store_absent(key, value, ttl_ms).await;
+        let lifetime = self.shared().lifetime(ttl, Stale::Default)?;
+        let outcome = self.store_absent(key, value, lifetime).await;
         self.counted(outcome, |stored| stored.then_some(Counter::Sets))
     }
 
-    async fn store_absent(&self, key: &[u8], value: &[u8], ttl_ms: Option<u64>) -> Result<bool> {
-        let keyspace = self.keyspace();
-        let stored = keyspace.stored(key, value, None, Vec::new())?;
+    async fn store_absent(&self, key: &[u8], value: &[u8], lifetime: Lifetime) -> Result<bool> {
+        let (keyspace, ttl_ms) = (self.keyspace(), lifetime.kept_ms());
+        let stored = keyspace.stored(key, value, lifetime.stale_ms, Vec::new())?;
         // On a Cluster a batch may be sent again in part, where a slot moves.
         let plain = keyspace.is_raw() || !self.shared().endpoint.is_cluster();
         if ttl_ms != Some(0) && plain {
@@ -138,14 +148,14 @@ impl Line<'_> {
     /// Stores `value` where `key` is there.
     pub(super) async fn replace(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
         self.shared().check_item(key, value)?;
-        let ttl_ms = self.shared().resolve(ttl)?;
-        let outcome = self.store_present(key, value, ttl_ms).await;
+        let lifetime = self.shared().lifetime(ttl, Stale::Default)?;
+        let outcome = self.store_present(key, value, lifetime).await;
         self.counted(outcome, |stored| stored.then_some(Counter::Sets))
     }
 
-    async fn store_present(&self, key: &[u8], value: &[u8], ttl_ms: Option<u64>) -> Result<bool> {
-        let keyspace = self.keyspace();
-        let stored = keyspace.stored(key, value, None, Vec::new())?;
+    async fn store_present(&self, key: &[u8], value: &[u8], lifetime: Lifetime) -> Result<bool> {
+        let (keyspace, ttl_ms) = (self.keyspace(), lifetime.kept_ms());
+        let stored = keyspace.stored(key, value, lifetime.stale_ms, Vec::new())?;
         if keyspace.is_raw() && ttl_ms != Some(0) {
             let set = keyspace.set_when(key, &stored, ttl_ms, "XX");
             return when(self.one(Request::write(set)).await?);
@@ -163,8 +173,8 @@ impl Line<'_> {
         ttl: Ttl,
     ) -> Result<Swap> {
         self.shared().check_item(key, value)?;
-        let ttl_ms = self.shared().resolve(ttl)?;
-        let outcome = self.swap(key, expected, value, ttl_ms).await;
+        let lifetime = self.shared().lifetime(ttl, Stale::Default)?;
+        let outcome = self.swap(key, expected, value, lifetime).await;
         self.counted(outcome, |swap| (*swap == Swap::Done).then_some(Counter::Sets))
     }
 
@@ -173,10 +183,10 @@ impl Line<'_> {
         key: &[u8],
         expected: &[u8],
         value: &[u8],
-        ttl_ms: Option<u64>,
+        lifetime: Lifetime,
     ) -> Result<Swap> {
-        let keyspace = self.keyspace();
-        let stored = keyspace.stored(key, value, None, Vec::new())?;
+        let (keyspace, ttl_ms) = (self.keyspace(), lifetime.kept_ms());
+        let stored = keyspace.stored(key, value, lifetime.stale_ms, Vec::new())?;
         let call = scripts::COMPARE_AND_SET.call(keyspace.full_key(key)).arg(stored).ttl(ttl_ms);
         // Who encrypts does not tell the server what it compares with.
         let mut call = if keyspace.envelope.encrypts() {
@@ -206,7 +216,7 @@ impl Line<'_> {
     pub(super) async fn incr(&self, key: &[u8], delta: i64, ttl: Ttl) -> Result<i64> {
         check_key(key)?;
         self.keyspace().needs_plain_numbers()?;
-        let ttl_ms = self.shared().resolve(ttl)?;
+        let ttl_ms = self.shared().ttl_ms(ttl)?;
         let outcome = self.count_up(key, delta, ttl_ms).await;
         self.counted(outcome, |_| Some(Counter::Sets))
     }
@@ -243,17 +253,13 @@ impl Line<'_> {
         options: &SetOptions,
     ) -> Result<()> {
         self.shared().check_item(key, value)?;
-        let ttl_ms = self.shared().resolve(options.ttl)?;
-        let stale_ms = match options.stale {
-            Stale::Default => None,
-            Stale::For(window) => Ttl::After(window).resolve(None)?.filter(|ms| *ms > 0),
-        };
+        let lifetime = self.shared().lifetime(options.ttl, options.stale)?;
         let tags = distinct(&options.tags)?;
-        if !tags.is_empty() || stale_ms.is_some() {
+        if !tags.is_empty() {
             self.keyspace().needs_envelope()?;
         }
-        let outcome = self.store(key, value, ttl_ms, stale_ms, &tags).await;
-        let counter = if ttl_ms == Some(0) { Counter::Deletes } else { Counter::Sets };
+        let outcome = self.store(key, value, lifetime, &tags).await;
+        let counter = if lifetime.is_over() { Counter::Deletes } else { Counter::Sets };
         self.counted(outcome, |()| Some(counter))
     }
 
@@ -261,23 +267,22 @@ impl Line<'_> {
         &self,
         key: &[u8],
         value: &[u8],
-        ttl_ms: Option<u64>,
-        stale_ms: Option<u64>,
+        lifetime: Lifetime,
         tags: &[&[u8]],
     ) -> Result<()> {
         let keyspace = self.keyspace();
-        if ttl_ms == Some(0) {
+        if lifetime.is_over() {
             return self.one(keyspace.unlink(key)).await.and_then(integer).map(drop);
         }
-        let lifetime_ms = ttl_ms.map(|ms| ms.saturating_add(stale_ms.unwrap_or(0)));
+        let kept_ms = lifetime.kept_ms();
         let tags = match tags {
             [] => Vec::new(),
-            tags => self.stamps(tags, lifetime_ms).await?,
+            tags => self.stamps(tags, kept_ms).await?,
         };
-        let stored = keyspace.stored(key, value, stale_ms, tags)?;
+        let stored = keyspace.stored(key, value, lifetime.stale_ms, tags)?;
         let mut command = keyspace.command("SET", key);
         command.arg(stored);
-        if let Some(ms) = lifetime_ms {
+        if let Some(ms) = kept_ms {
             command.arg("PX").arg(ms);
         }
         self.one(Request::write(command)).await.and_then(done)

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ::redis::Value as Reply;
 
 use super::commands::{self, Replies, Request};
+use super::lifetime::Lifetime;
 use super::line::{Line, now};
 use super::presence::Settled;
 use super::{RedisCache, Shared};
@@ -16,7 +17,8 @@ use crate::error::Result;
 use crate::key::{check_key, check_value};
 use crate::metrics::{self, Operation};
 use crate::ops::{
-    BlockingCache, ByteCache, Found, GetOptions, Kind, Lock, Remaining, SetOptions, Swap, Ttl,
+    BlockingCache, ByteCache, Found, GetOptions, Kind, Loader, Lock, OwnedLoader, Remaining,
+    SetOptions, Stale, Swap, Ttl,
 };
 use crate::runtime;
 use crate::stats::{CacheStats, Counter};
@@ -32,8 +34,13 @@ impl Shared {
         check_value(value, self.common.max_value_bytes)
     }
 
-    pub(super) fn resolve(&self, ttl: Ttl) -> Result<Option<u64>> {
-        ttl.resolve(self.common.default_ttl)
+    /// The lifetimes of so many values that are stored together, each spread on its own.
+    pub(super) fn lifetimes(&self, ttl: Ttl, count: usize) -> Result<Vec<Lifetime>> {
+        let one = self.lifetime(ttl, Stale::Default)?;
+        if self.common.ttl_jitter == 0.0 {
+            return Ok(vec![one; count]);
+        }
+        (0..count).map(|_| self.lifetime(ttl, Stale::Default)).collect()
     }
 
     fn send(self: &Arc<Self>, request: &Request) -> Result<Replies> {
@@ -44,6 +51,12 @@ impl Shared {
     pub(super) async fn send_async(self: &Arc<Self>, request: &Request) -> Result<Replies> {
         let replies = self.run_async(request, self.deadline()).await;
         self.count_error(replies)
+    }
+
+    /// Whether values have a stale window unless they are stored with options that say otherwise, so
+    /// that their time is best read with them.
+    pub(super) fn has_windows(&self) -> bool {
+        !self.common.stale_ttl.is_zero()
     }
 
     pub(super) fn count_error<T>(&self, result: Result<T>) -> Result<T> {
@@ -66,24 +79,19 @@ impl Shared {
         Ok(Read::Value(value))
     }
 
-    pub(super) fn read_set(&self, replies: Replies, ttl_ms: Option<u64>) -> Result<()> {
+    pub(super) fn read_set(&self, replies: Replies, lifetime: Lifetime) -> Result<()> {
         self.count_error(replies.one().and_then(commands::done))?;
-        self.counters.count(if ttl_ms == Some(0) { Counter::Deletes } else { Counter::Sets });
+        self.counters.count(if lifetime.is_over() { Counter::Deletes } else { Counter::Sets });
         Ok(())
     }
 
-    pub(super) fn read_set_many(
-        &self,
-        replies: Replies,
-        items: usize,
-        ttl_ms: Option<u64>,
-    ) -> Result<()> {
-        if ttl_ms == Some(0) {
+    pub(super) fn read_set_many(&self, replies: Replies, lifetimes: &[Lifetime]) -> Result<()> {
+        if lifetimes.iter().any(|lifetime| lifetime.is_over()) {
             return self.read_delete_many(replies).map(drop);
         }
         let stored = replies.many().into_iter().try_for_each(commands::done);
         self.count_error(stored)?;
-        self.counters.add(Counter::Sets, items as u64);
+        self.counters.add(Counter::Sets, lifetimes.len() as u64);
         Ok(())
     }
 
@@ -114,6 +122,8 @@ impl Shared {
             misses: count(Counter::Misses),
             sets: count(Counter::Sets),
             deletes: count(Counter::Deletes),
+            coalesced: count(Counter::Coalesced),
+            stale_served: count(Counter::StaleServed),
             errors: count(Counter::Errors),
             ..CacheStats::default()
         }
@@ -147,6 +157,10 @@ impl BlockingCache for RedisCache {
         let _timing = self.shared.durations.time(Operation::Get);
         check_key(key)?;
         let cache = &self.shared;
+        if cache.has_windows() {
+            let found = now(self.line(None).get_with_time(key))?;
+            return Ok(found.map(|found| found.value));
+        }
         match cache.read_get(key, cache.send(&cache.keyspace.get(key))?)? {
             Read::Value(value) => Ok(value),
             Read::Conditional(stored) => now(self.line(None).get_conditional(key, stored)),
@@ -157,8 +171,8 @@ impl BlockingCache for RedisCache {
         let _timing = self.shared.durations.time(Operation::Set);
         let cache = &self.shared;
         cache.check_item(key, value)?;
-        let ttl_ms = cache.resolve(ttl)?;
-        cache.read_set(cache.send(&cache.keyspace.set(key, value, ttl_ms)?)?, ttl_ms)
+        let lifetime = cache.lifetime(ttl, Stale::Default)?;
+        cache.read_set(cache.send(&cache.keyspace.set(key, value, lifetime)?)?, lifetime)
     }
 
     fn delete(&self, key: &[u8]) -> Result<bool> {
@@ -185,12 +199,12 @@ impl BlockingCache for RedisCache {
         let _timing = self.shared.durations.time(Operation::SetMany);
         let cache = &self.shared;
         items.iter().try_for_each(|(key, value)| cache.check_item(key, value))?;
-        let ttl_ms = cache.resolve(ttl)?;
+        let lifetimes = cache.lifetimes(ttl, items.len())?;
         if items.is_empty() {
             return Ok(());
         }
-        let replies = cache.send(&cache.keyspace.set_many(items, ttl_ms)?)?;
-        cache.read_set_many(replies, items.len(), ttl_ms)
+        let replies = cache.send(&cache.keyspace.set_many(items, &lifetimes)?)?;
+        cache.read_set_many(replies, &lifetimes)
     }
 
     fn delete_many(&self, keys: &[&[u8]]) -> Result<u64> {
@@ -270,6 +284,26 @@ impl BlockingCache for RedisCache {
     fn invalidate_tag(&self, tag: &[u8]) -> Result<()> {
         let _timing = self.shared.durations.time(Operation::InvalidateTag);
         now(self.line(None).invalidate_tag(tag))
+    }
+
+    fn get_or_load(
+        &self,
+        key: &[u8],
+        options: &SetOptions,
+        load: &mut Loader<'_>,
+    ) -> Result<Option<Value>> {
+        let _timing = self.shared.durations.time(Operation::GetOrLoad);
+        self.load_once(key, options, load, None)
+    }
+
+    fn get_or_load_owned(
+        &self,
+        key: &[u8],
+        options: &SetOptions,
+        load: OwnedLoader,
+    ) -> Result<Option<Value>> {
+        let _timing = self.shared.durations.time(Operation::GetOrLoad);
+        self.load_once(key, options, &mut |key| load(key), Some(&load))
     }
 
     fn lock(&self, name: &[u8], lease: Duration, wait: Duration) -> Result<Option<Lock>> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ::redis::{Arg, Cmd, Pipeline, RedisWrite, Value as Reply};
 
 use super::error_map::checked;
+use super::lifetime::Lifetime;
 use super::scripts;
 use crate::envelope::{About, Envelope};
 use crate::error::{Error, ErrorKind, Result};
@@ -168,8 +169,9 @@ impl Keyspace {
         Request::batch(cmds, true)
     }
 
-    fn set_command(&self, key: &[u8], value: &[u8], ttl_ms: Option<u64>) -> Result<Cmd> {
-        let stored = self.envelope.encode(key, value, &About::NOTHING)?;
+    fn set_command(&self, key: &[u8], value: &[u8], lifetime: Lifetime) -> Result<Cmd> {
+        let about = About { stale_ms: lifetime.stale_ms, ..About::NOTHING };
+        let stored = self.envelope.encode(key, value, &about)?;
         let bytes = 32 + self.prefix.len() + key.len() + stored.len();
         let mut cmd = Cmd::with_capacity(5, bytes);
         cmd.arg("SET");
@@ -179,30 +181,32 @@ impl Keyspace {
             let _ = arg.write_all(&stored.head);
             let _ = arg.write_all(&stored.body);
         }
-        if let Some(ms) = ttl_ms {
+        if let Some(ms) = lifetime.kept_ms() {
             cmd.arg("PX").arg(ms);
         }
         Ok(cmd)
     }
 
     /// A TTL of zero has already expired: the old value is removed.
-    pub(super) fn set(&self, key: &[u8], value: &[u8], ttl_ms: Option<u64>) -> Result<Request> {
-        if ttl_ms == Some(0) {
+    pub(super) fn set(&self, key: &[u8], value: &[u8], lifetime: Lifetime) -> Result<Request> {
+        if lifetime.is_over() {
             return Ok(self.unlink(key));
         }
-        self.set_command(key, value, ttl_ms).map(Request::write)
+        self.set_command(key, value, lifetime).map(Request::write)
     }
 
     pub(super) fn set_many(
         &self,
         items: &[(&[u8], &[u8])],
-        ttl_ms: Option<u64>,
+        lifetimes: &[Lifetime],
     ) -> Result<Request> {
-        if ttl_ms == Some(0) {
+        // All of them, as they have one TTL.
+        if lifetimes.iter().any(|lifetime| lifetime.is_over()) {
             let keys: Vec<&[u8]> = items.iter().map(|(key, _)| *key).collect();
             return Ok(self.unlink_many(&keys));
         }
-        let cmds = items.iter().map(|(key, value)| self.set_command(key, value, ttl_ms));
+        let cmds = std::iter::zip(items, lifetimes)
+            .map(|((key, value), lifetime)| self.set_command(key, value, *lifetime));
         let cmds: Vec<Cmd> = cmds.collect::<Result<_>>()?;
         Ok(Request::batch(cmds.into_iter(), false))
     }
@@ -377,14 +381,19 @@ mod tests {
 
     #[test]
     fn a_ttl_of_zero_removes() {
-        assert!(packed(&app().set(b"k", b"v", Some(0)).unwrap()).contains("UNLINK"));
+        assert!(
+            packed(&app().set(b"k", b"v", Lifetime::plain(Some(0))).unwrap()).contains("UNLINK")
+        );
         assert!(packed(&app().expire(b"k", Some(0))).contains("UNLINK"));
-        assert!(packed(&app().set_many(&[(b"k", b"v")], Some(0)).unwrap()).contains("UNLINK"));
+        assert!(
+            packed(&app().set_many(&[(b"k", b"v")], &[Lifetime::plain(Some(0))]).unwrap())
+                .contains("UNLINK")
+        );
     }
 
     #[test]
     fn numbers_are_stored_as_they_are() {
-        let set = packed(&app().set(b"k", b"-17", Some(5)).unwrap());
+        let set = packed(&app().set(b"k", b"-17", Lifetime::plain(Some(5))).unwrap());
         assert_eq!(set, "*5\r\n$3\r\nSET\r\n$5\r\napp:k\r\n$3\r\n-17\r\n$2\r\nPX\r\n$1\r\n5\r\n");
     }
 

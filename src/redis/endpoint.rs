@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ::redis::cluster_read_routing::RandomReplicaStrategy;
 use ::redis::io::tcp::{TcpSettings, socket2};
 use ::redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
 
@@ -150,6 +151,9 @@ impl Endpoint {
                 2 => ::redis::ProtocolVersion::RESP2,
                 _ => ::redis::ProtocolVersion::RESP3,
             });
+        if options.read_from_replica {
+            builder = builder.read_routing_strategy(RandomReplicaStrategy);
+        }
         if let Some(tls) = &self.tls {
             Tls::choose_provider();
             builder = builder.certs(tls.certificates.clone()).tls(if tls.insecure {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::RedisCache;
 use super::commands::{self, Replies, Request, expired, integer};
+use super::lifetime::Lifetime;
 use super::listen::{InvalidationSink, probe_request};
 use crate::error::{ErrorKind, Result};
 use crate::ops::Remaining;
@@ -122,7 +123,7 @@ impl RedisCache {
         ttl_ms: Option<u64>,
         deadline: Instant,
     ) -> Result<()> {
-        let request = self.shared.keyspace.set(key, value, ttl_ms)?;
+        let request = self.shared.keyspace.set(key, value, Lifetime::plain(ttl_ms))?;
         let replies = self.write_async(&request, deadline).await?;
         self.noted(replies.one().and_then(commands::done))
     }
@@ -134,7 +135,8 @@ impl RedisCache {
         ttl_ms: Option<u64>,
         deadline: Instant,
     ) -> Result<()> {
-        let request = self.shared.keyspace.set_many(items, ttl_ms)?;
+        let lifetimes = vec![Lifetime::plain(ttl_ms); items.len()];
+        let request = self.shared.keyspace.set_many(items, &lifetimes)?;
         let replies = self.write_async(&request, deadline).await?;
         self.noted(replies.many().into_iter().try_for_each(commands::done))
     }

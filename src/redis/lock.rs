@@ -6,31 +6,23 @@
 //! where the key was evicted or has expired.
 //!
 //! # Waiting
-//! Giving a lock back is published on a channel of its own, to which a waiter listens on a connection that
-//! lives as long as it waits; a few of a process at a time, as connections are dear. Publishing rather
-//! than a list to block on, because on a Cluster it is heard on every server, and because nobody is the
-//! worse for a waiter that dies when it was woken. What is missed, as a lease that ran out, is found by
-//! asking again: when the lease that was seen ends, and from time to time.
+//! Giving a lock back is published on a channel of its own, to which a waiter listens (`bell`). What is
+//! missed, as a lease that ran out, is found by asking again: when the lease that was seen ends, and from
+//! time to time.
 //!
 //! # Fork
 //! A child holds none of its parent's locks: what it does with them has no effect.
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ::redis::{Value as Reply, cmd};
-use tokio::io::AsyncReadExt;
+use ::redis::Value as Reply;
 
+use super::bell::Vigil;
 use super::commands::{integer, surprise};
-use super::connect::{self, connect_deadline};
-use super::endpoint::Address;
-use super::gate::backoff;
 use super::line::{Line, now};
-use super::stream::Stream;
 use super::{Shared, random, scripts};
-use crate::config::Endpoint as Place;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
 use crate::key::{KEY_MAX, RESERVED_PREFIX};
@@ -40,12 +32,6 @@ use crate::stats::Counter;
 
 /// How long the server keeps the fence of a lock that nobody takes any more, in milliseconds.
 const KEEP_MS: u64 = 24 * 3600 * 1000;
-/// How many waiters of a process listen; further ones only ask.
-const LISTENERS_MAX: usize = 16;
-/// A waiter that listens asks this often all the same.
-const SAFETY_NET: Duration = Duration::from_millis(500);
-/// A waiter that does not listen asks at least this often.
-const POLL_MAX: Duration = Duration::from_millis(100);
 /// Longest wait of a dropped lock for its own release.
 const DROP_MAX: Duration = Duration::from_millis(50);
 
@@ -140,25 +126,10 @@ impl Ticket {
 
     /// Tries again until `until`. `rest`: how long the lease that was seen has still to run.
     async fn wait(&self, lease_ms: u64, until: Instant, rest: Duration) -> Result<Option<u64>> {
-        let mut subscribing = pin!(Bell::of(self, until));
-        let (mut subscribed, mut bell) = (false, None::<Bell>);
-        let (mut rest, mut attempts) = (rest, 0);
+        let mut vigil = Vigil::new(&self.shared, &self.channel, until);
+        let mut rest = rest;
         loop {
-            let often = if bell.is_some() { SAFETY_NET } else { backoff(attempts, POLL_MAX) };
-            let again = Instant::now() + often.min(rest + Duration::from_millis(1));
-            tokio::select! {
-                made = &mut subscribing, if !subscribed => {
-                    // What was given back before that is not told any more.
-                    (subscribed, bell) = (true, made);
-                }
-                rung = Bell::rings(&mut bell), if bell.is_some() => {
-                    if !rung {
-                        bell = None;
-                    }
-                }
-                () = tokio::time::sleep_until(again.min(until).into()) => {}
-            }
-            attempts = (attempts + 1).min(16);
+            vigil.round(rest).await;
             match self.attempt(&self.shared.task_line(None), lease_ms).await? {
                 Attempt::Held(fence) => return Ok(Some(fence)),
                 Attempt::Busy(_) if Instant::now() >= until => return Ok(None),
@@ -245,75 +216,6 @@ impl Drop for Held {
         // The task goes on where waiting for it ends, as on a thread of the library at once.
         if let Ok(task) = self.ticket.release_in_background() {
             drop(runtime::block_on(Instant::now() + DROP_MAX, task));
-        }
-    }
-}
-
-/// A connection that hears when a lock is given back.
-struct Bell {
-    stream: Stream,
-    _place: Listening,
-}
-
-/// One of the listeners of a process, until it is dropped.
-struct Listening(Arc<AtomicUsize>);
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Bell {
-    /// Subscribes; `None` where that can't be had.
-    async fn of(ticket: &Ticket, until: Instant) -> Option<Self> {
-        let (shared, state) = (&ticket.shared, ticket.shared.state());
-        let listeners = state.lock_listeners.clone();
-        let before = listeners.fetch_add(1, Ordering::Relaxed);
-        let place = Listening(listeners);
-        if before >= LISTENERS_MAX {
-            return None;
-        }
-        let deadline = connect_deadline(shared.endpoint.options.connect_timeout).min(until.into());
-        let subscribing = async {
-            let mut link = match &shared.endpoint.options.endpoint {
-                // What is published is heard on every node.
-                Place::Cluster(nodes) => {
-                    let mut found = None;
-                    for node in nodes {
-                        let address = Address::Tcp(node.clone());
-                        let to = &shared.endpoint;
-                        if let Ok(link) =
-                            connect::connect_to(to, &state.resolver, address, deadline).await
-                        {
-                            found = Some(link);
-                            break;
-                        }
-                    }
-                    found?
-                }
-                _ => connect::connect(&shared.endpoint, &state.resolver, deadline).await.ok()?,
-            };
-            let mut subscribe = cmd("SUBSCRIBE");
-            subscribe.arg(&ticket.channel);
-            let replies = connect::converse(&mut link.stream, &[subscribe]).await.ok()?;
-            match replies.first() {
-                Some(Reply::ServerError(_)) | None => None,
-                Some(_) => Some(link.stream),
-            }
-        };
-        let stream = tokio::time::timeout_at(deadline, subscribing).await.ok()??;
-        Some(Self { stream, _place: place })
-    }
-
-    /// Ready when something was said; false where nothing will be any more.
-    async fn rings(bell: &mut Option<Self>) -> bool {
-        match bell {
-            Some(bell) => {
-                let mut bytes = [0; 512];
-                matches!(bell.stream.read(&mut bytes).await, Ok(1..))
-            }
-            None => std::future::pending().await,
         }
     }
 }

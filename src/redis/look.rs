@@ -185,7 +185,8 @@ impl<'a> Line<'a> {
         self.counted(outcome, hit_or_miss)
     }
 
-    async fn fetch(&self, key: &[u8]) -> Result<Option<Settled>> {
+    /// What is there, also where it counts as absent.
+    pub(super) async fn fetch(&self, key: &[u8]) -> Result<Option<Settled>> {
         let keyspace = self.keyspace();
         let commands = [keyspace.command("PTTL", key), keyspace.command("GET", key)];
         let [left, got] = self.pair(commands, true).await?;
@@ -194,15 +195,15 @@ impl<'a> Line<'a> {
             Reply::BulkString(stored) => stored,
             _ => return Err(surprise("no string")),
         };
-        if keyspace.has_conditions(&stored) {
-            return self.settle(key, stored, true).await;
-        }
-        // Without a time it came into being between the two commands: it is read once more, at one moment.
         match remaining(left)? {
+            // It came into being between the two commands: it is read once more, at one moment.
             None => self.settle(key, stored, true).await,
+            Some(remaining) if keyspace.has_conditions(&stored) => {
+                self.stand(key, stored, remaining).await
+            }
             Some(remaining) => {
                 let value = keyspace.value(key, Reply::BulkString(stored))?;
-                Ok(value.map(|value| Settled { value, remaining, stale: false }))
+                Ok(value.map(|value| Settled { value, remaining, stale: false, negative: false }))
             }
         }
     }

@@ -28,6 +28,7 @@
 mod abandoned;
 mod alter;
 mod api;
+mod bell;
 mod cluster;
 mod commands;
 mod connect;
@@ -36,10 +37,14 @@ mod endpoint;
 mod error_map;
 mod gate;
 mod l2;
+mod lease;
+mod lifetime;
+mod limit;
 mod line;
 mod listen;
 #[cfg(test)]
 mod listen_tests;
+mod load;
 mod lock;
 mod look;
 mod pipe;
@@ -78,9 +83,11 @@ use self::state::{Generations, State};
 use crate::config::{CommonOptions, Config, RedisOptions};
 use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Result};
+use crate::flight::Flights;
 use crate::metrics::Durations;
 use crate::ops::Kind;
 use crate::stats::Counters;
+use crate::value::Value;
 
 /// What a reply may have beyond the largest value: the envelope's header.
 const REPLY_SLACK: usize = 1 << 20;
@@ -101,6 +108,8 @@ struct Shared {
     common: CommonOptions,
     counters: Counters,
     durations: Durations,
+    /// Loads that are under way in this process.
+    flights: Flights<Option<Value>>,
     /// Longest string in a reply.
     limit: usize,
     /// Up to so many calls at a time use a connection each; 0 for never.
@@ -178,6 +187,7 @@ impl RedisCache {
             common: common.clone(),
             counters: Counters::default(),
             durations: Durations::new(),
+            flights: Flights::new(),
             direct_max,
             generations,
             listener: OnceBox::new(),

@@ -36,6 +36,8 @@ pub(super) struct Settled {
     pub(super) remaining: Remaining,
     /// It is past its TTL.
     pub(super) stale: bool,
+    /// It says that there is no value; this one is empty.
+    pub(super) negative: bool,
 }
 
 /// What one look at a value's conditions brought.
@@ -80,6 +82,29 @@ impl Line<'_> {
             open = replaced;
         }
         Ok(settled)
+    }
+
+    /// What `stored` counts as, of which it is known that it had `left` to live not later than when it was
+    /// read. Its tags are looked at, in one trip; without tags in none.
+    pub(super) async fn stand(
+        &self,
+        key: &[u8],
+        stored: Vec<u8>,
+        left: Remaining,
+    ) -> Result<Option<Settled>> {
+        let keyspace = &self.shared().keyspace;
+        let header = keyspace.header(&stored)?;
+        let items: Vec<Item<'_>> =
+            header.tags.iter().map(|tag| Item::Command(keyspace.tag_record(&tag.name))).collect();
+        let mut stamps = HashMap::new();
+        for (tag, reply) in std::iter::zip(&header.tags, self.run_all(&items, true).await?) {
+            stamps.insert(tag.name.clone(), tags::stamp_of(&checked(reply)?));
+        }
+        match judged(keyspace, key, stored, header, Some(left), &stamps)? {
+            Look::Settled(settled) => Ok(settled),
+            // All that it depends on is known.
+            Look::Replaced(_) => Err(surprise("no record of a tag")),
+        }
     }
 
     async fn look(
@@ -204,8 +229,8 @@ fn judged(
         None if window.is_zero() => (Remaining::Forever, false),
         None => return Ok(Look::Replaced(stored)),
     };
-    let value = keyspace.opened(key, stored)?;
-    Ok(Look::Settled(value.map(|value| Settled { value, remaining, stale })))
+    let (value, negative) = keyspace.opened(key, stored)?;
+    Ok(Look::Settled(Some(Settled { value, remaining, stale, negative })))
 }
 
 impl Settled {
@@ -214,8 +239,8 @@ impl Settled {
         Found::fresh(self.value, self.remaining, Tier::L2)
     }
 
-    /// The value where it is fresh.
+    /// The value where there is one, and it is fresh.
     pub(super) fn fresh(self) -> Option<Self> {
-        if self.stale { None } else { Some(self) }
+        if self.stale || self.negative { None } else { Some(self) }
     }
 }

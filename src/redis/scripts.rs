@@ -2,8 +2,9 @@
 //! the server does not know it (after SCRIPT FLUSH, a restart or a fail-over). The server says so instead
 //! of doing anything, so calling again is no repetition.
 //!
-//! Each touches one key, [`Invocation::key`], so that it runs on any server of a Cluster. Nothing that is
-//! a part of a call gets into a script's text: keys and values are arguments.
+//! Each touches one key, or a second one that is kept beside it ([`Invocation::also`]), so that it runs on
+//! any server of a Cluster. Nothing that is a part of a call gets into a script's text: keys and values are
+//! arguments.
 //!
 //! The texts are in `lua/`. What they have to know of the envelope is in `lua/standing.lua`, and nowhere
 //! else: the layout of the header as `docs/wire-format.md` has it.
@@ -40,6 +41,10 @@ pub(super) static STAMP: Script = Script::new("", include_str!("lua/stamp.lua"))
 pub(super) static LOCK: Script = Script::new("", include_str!("lua/lock.lua"));
 pub(super) static EXTEND: Script = Script::new("", include_str!("lua/extend.lua"));
 pub(super) static RELEASE: Script = Script::new("", include_str!("lua/release.lua"));
+pub(super) static CLAIM: Script = Script::new("", include_str!("lua/claim.lua"));
+pub(super) static FILL: Script = Script::new("", include_str!("lua/fill.lua"));
+pub(super) static RENEW: Script = Script::new("", include_str!("lua/renew.lua"));
+pub(super) static FORGO: Script = Script::new("", include_str!("lua/forgo.lua"));
 
 impl Script {
     const fn new(head: &'static str, body: &'static str) -> Self {
@@ -61,7 +66,7 @@ impl Script {
             // What `Invocation::judge` fills in.
             args.resize(2, Cow::Borrowed(&b""[..]));
         }
-        Invocation { script: self, key: key.into(), args }
+        Invocation { script: self, key: key.into(), second: None, args }
     }
 }
 
@@ -69,8 +74,10 @@ impl Script {
 #[derive(Clone)]
 pub(super) struct Invocation<'a> {
     script: &'static Script,
-    /// The one key that it touches.
+    /// The key that it touches.
     key: Cow<'a, [u8]>,
+    /// Another one on the same node.
+    second: Option<Cow<'a, [u8]>>,
     args: Vec<Cow<'a, [u8]>>,
 }
 
@@ -79,6 +86,12 @@ impl<'a> Invocation<'a> {
     pub(super) fn judge(&mut self, header: Vec<u8>, verdict: &'static [u8]) {
         self.args[0] = Cow::Owned(header);
         self.args[1] = Cow::Borrowed(verdict);
+    }
+
+    /// With a second key, which is in the slot of the first one.
+    pub(super) fn also(mut self, key: impl Into<Cow<'a, [u8]>>) -> Self {
+        self.second = Some(key.into());
+        self
     }
 
     /// With one argument more.
@@ -112,9 +125,13 @@ impl<'a> Invocation<'a> {
 
     fn command(&self, name: &str, script: &str) -> Cmd {
         let bytes = self.args.iter().map(|arg| arg.len() + 1).sum::<usize>();
-        let bytes = bytes + name.len() + script.len() + self.key.len() + 1;
-        let mut command = Cmd::with_capacity(4 + self.args.len(), bytes);
-        command.arg(name).arg(script).arg(1).arg(&self.key[..]);
+        let keys = self.key.len() + self.second.as_ref().map_or(0, |key| key.len());
+        let bytes = bytes + name.len() + script.len() + keys + 1;
+        let mut command = Cmd::with_capacity(5 + self.args.len(), bytes);
+        command.arg(name).arg(script).arg(1 + u8::from(self.second.is_some())).arg(&self.key[..]);
+        if let Some(second) = &self.second {
+            command.arg(&second[..]);
+        }
         self.args.iter().for_each(|arg| {
             command.arg(&arg[..]);
         });
@@ -144,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_name_their_one_key() {
+    fn calls_name_their_keys() {
         let call = ADD.call(&b"app:k"[..]).arg(&b"v"[..]).number(-7).ttl(None).ttl(Some(5));
         for command in [call.by_hash(), call.whole()] {
             assert_eq!(key_of(&command), Some(&b"app:k"[..]));
@@ -152,6 +169,10 @@ mod tests {
             let expected = [&b""[..], b"", b"v", b"-7", b"", b"5"].map(Arg::Simple);
             assert_eq!(args, expected);
         }
+        let two = FILL.call(&b"app:k"[..]).also(&b"app:l"[..]).arg(&b"v"[..]).by_hash();
+        assert_eq!(key_of(&two), Some(&b"app:k"[..]));
+        let args: Vec<_> = two.args_iter().skip(2).collect();
+        assert_eq!(args, [&b"2"[..], b"app:k", b"app:l", b"v"].map(Arg::Simple));
         assert_eq!(key_of(&::redis::cmd("PING")), None);
         assert_ne!(ADD.hash(), REPLACE.hash());
     }

@@ -26,6 +26,7 @@ use super::connect::Resolver;
 use super::direct::Direct;
 use super::endpoint::{Address, Endpoint};
 use super::gate::Gate;
+use super::limit::Limit;
 use super::pipe::Pipe;
 use crate::clock;
 use crate::config::HostPort;
@@ -43,7 +44,7 @@ pub(super) struct State {
     pub(super) gate: Gate,
     pub(super) resolver: Resolver,
     /// Calls that are under way.
-    in_flight: AtomicUsize,
+    pub(super) calls: Limit,
     epoch: AtomicU64,
     idle: Mutex<Vec<Direct>>,
     idle_max: usize,
@@ -58,8 +59,8 @@ pub(super) struct State {
     tracked: Mutex<Option<Pipe>>,
     /// Connections with writes that were given up.
     pub(super) abandoned: Abandoned,
-    /// Connections that wait for locks to be given back.
-    pub(super) lock_listeners: Arc<AtomicUsize>,
+    /// Connections that wait for locks and loads of others.
+    pub(super) listeners: Arc<AtomicUsize>,
     /// The task of the invalidation stream.
     listening: Mutex<Option<AbortHandle>>,
 }
@@ -70,7 +71,7 @@ impl State {
         Self {
             gate: Gate::new(options.max_backoff, options.connect_timeout),
             resolver: Resolver::default(),
-            in_flight: AtomicUsize::new(0),
+            calls: Limit::default(),
             epoch: AtomicU64::new(0),
             idle: Mutex::new(Vec::new()),
             idle_max,
@@ -80,7 +81,7 @@ impl State {
             pipes: Mutex::new(Vec::new()),
             tracked: Mutex::new(None),
             abandoned: Abandoned::default(),
-            lock_listeners: Arc::default(),
+            listeners: Arc::default(),
             listening: Mutex::new(None),
         }
     }
@@ -121,11 +122,6 @@ impl State {
         if before.is_some_and(|before| before != master) {
             self.new_epoch();
         }
-    }
-
-    /// Counts a call until the guard is dropped.
-    pub(super) fn enter(&self) -> InFlight<'_> {
-        InFlight { calls: self.in_flight.fetch_add(1, Ordering::Relaxed) + 1, state: self }
     }
 
     /// An idle connection, if there is one.
@@ -217,19 +213,6 @@ impl State {
             *task = Some(start()?.abort_handle());
         }
         Ok(())
-    }
-}
-
-/// One call that is under way.
-pub(super) struct InFlight<'a> {
-    /// How many there were when this one began, itself included.
-    pub(super) calls: usize,
-    state: &'a State,
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.state.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -6,8 +6,8 @@ use crate::envelope::{self, About, Header, Tag};
 use crate::error::{Error, ErrorKind, Result};
 use crate::value::Value;
 
-/// Flags in the fifth byte of a header: a stale window, tags.
-const CONDITIONS: u8 = 0x02 | 0x04;
+/// Flags in the fifth byte of a header: a stale window, tags, negative.
+const CONDITIONS: u8 = 0x02 | 0x04 | 0x20;
 
 impl Keyspace {
     /// Whether values are stored as they are, so that none has a header.
@@ -15,7 +15,8 @@ impl Keyspace {
         !self.envelope.has_headers()
     }
 
-    /// Whether the first bytes of a stored value say that it has conditions: tags or a stale window.
+    /// Whether the first bytes of a stored value say that it has conditions: tags, a stale window, or
+    /// that there is no value.
     #[inline]
     pub(super) fn has_conditions(&self, stored: &[u8]) -> bool {
         stored.starts_with(&envelope::MAGIC)
@@ -52,13 +53,10 @@ impl Keyspace {
         Ok(envelope::decode(stored)?.header.unwrap_or_default())
     }
 
-    /// The value in bytes whose conditions hold, `None` where they say that there is none.
-    pub(super) fn opened(&self, key: &[u8], stored: Vec<u8>) -> Result<Option<Value>> {
+    /// The value in bytes whose conditions hold, and whether they say that there is none.
+    pub(super) fn opened(&self, key: &[u8], stored: Vec<u8>) -> Result<(Value, bool)> {
         let opened = self.envelope.open(key, stored)?;
-        if opened.about.negative {
-            return Ok(None);
-        }
-        Value::from_vec(opened.bytes, opened.start).map(Some)
+        Ok((Value::from_vec(opened.bytes, opened.start)?, opened.about.negative))
     }
 
     /// Refuses to count where the server can't: it has no keys.

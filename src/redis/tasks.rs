@@ -9,7 +9,9 @@ use super::line::Line;
 use super::presence::Settled;
 use crate::error::Result;
 use crate::key::check_key;
-use crate::ops::{BoxFuture, ByteCache, Found, GetOptions, Kind, Remaining, SetOptions, Swap, Ttl};
+use crate::ops::{
+    BoxFuture, ByteCache, Found, GetOptions, Kind, Loaded, Remaining, SetOptions, Stale, Swap, Ttl,
+};
 use crate::stats::CacheStats;
 use crate::value::Value;
 
@@ -22,6 +24,10 @@ impl ByteCache for RedisCache {
         let cache = &self.shared;
         Box::pin(async move {
             check_key(key)?;
+            if cache.has_windows() {
+                let found = self.task_line(None).get_with_time(key).await?;
+                return Ok(found.map(|found| found.value));
+            }
             match cache.read_get(key, cache.send_async(&cache.keyspace.get(key)).await?)? {
                 Read::Value(value) => Ok(value),
                 Read::Conditional(stored) => {
@@ -40,9 +46,9 @@ impl ByteCache for RedisCache {
         let cache = &self.shared;
         Box::pin(async move {
             cache.check_item(key, value)?;
-            let ttl_ms = cache.resolve(ttl)?;
-            let replies = cache.send_async(&cache.keyspace.set(key, value, ttl_ms)?).await?;
-            cache.read_set(replies, ttl_ms)
+            let lifetime = cache.lifetime(ttl, Stale::Default)?;
+            let replies = cache.send_async(&cache.keyspace.set(key, value, lifetime)?).await?;
+            cache.read_set(replies, lifetime)
         })
     }
 
@@ -74,12 +80,12 @@ impl ByteCache for RedisCache {
         let cache = &self.shared;
         Box::pin(async move {
             items.iter().try_for_each(|(key, value)| cache.check_item(key, value))?;
-            let ttl_ms = cache.resolve(ttl)?;
+            let lifetimes = cache.lifetimes(ttl, items.len())?;
             if items.is_empty() {
                 return Ok(());
             }
-            let replies = cache.send_async(&cache.keyspace.set_many(items, ttl_ms)?).await?;
-            cache.read_set_many(replies, items.len(), ttl_ms)
+            let replies = cache.send_async(&cache.keyspace.set_many(items, &lifetimes)?).await?;
+            cache.read_set_many(replies, &lifetimes)
         })
     }
 
@@ -160,6 +166,15 @@ impl ByteCache for RedisCache {
         Box::pin(
             async move { self.task_line(None).compare_and_set(key, expected, value, ttl).await },
         )
+    }
+
+    fn get_or_load_bytes<'a>(
+        &'a self,
+        key: &'a [u8],
+        options: &'a SetOptions,
+        load: BoxFuture<'a, Result<Option<Loaded>>>,
+    ) -> BoxFuture<'a, Result<Option<Value>>> {
+        Box::pin(self.load_once_async(key, options, load))
     }
 
     fn incr_bytes<'a>(&'a self, key: &'a [u8], delta: i64, ttl: Ttl) -> BoxFuture<'a, Result<i64>> {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::abandoned::Used;
 use super::commands::{Replies, Request};
 use super::error_map::no_reply;
 use super::trip::{home, timeout};
@@ -25,7 +26,7 @@ impl Shared {
         if !request.read_only {
             self.end_abandoned(state, deadline)?;
         }
-        let _call = state.enter();
+        let _call = state.calls.enter(deadline)?;
         let home = runtime::handle()?;
         let sent_at = Instant::now();
         match runtime::block_on(deadline, pipe.call(request, &home)) {
@@ -50,17 +51,18 @@ impl Shared {
         if !request.read_only {
             self.end_abandoned_async(state, deadline).await?;
         }
-        let _call = state.enter();
+        let _call = state.calls.enter_async(deadline).await?;
         let home = home()?;
         let sent_at = Instant::now();
+        let mut used = Used::by(request, &state.abandoned);
+        used.pipe = Some(pipe.clone());
         match timeout(&home, deadline, pipe.call(request, &home)).await {
-            Some(replied) => listen::replied(self, state, replied, sent_at),
-            None => {
-                if !request.read_only {
-                    state.abandoned.remember(pipe.id(), Some(pipe));
-                }
-                Err(no_reply())
+            Some(replied) => {
+                used.ended();
+                listen::replied(self, state, replied, sent_at)
             }
+            // Dropped, it remembers the write.
+            None => Err(no_reply()),
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use super::Shared;
+use super::abandoned::Used;
 use super::commands::{Replies, Request};
 use super::connect::{self, connect_deadline};
 use super::direct::Direct;
@@ -92,7 +93,7 @@ impl Shared {
         if !request.read_only {
             self.end_abandoned(state, deadline)?;
         }
-        let call = state.enter();
+        let call = state.calls.enter(deadline)?;
         let direct = self.direct_max > 0 && call.calls <= self.direct_max;
         let mut budget = Budget::new(self, deadline);
         loop {
@@ -278,16 +279,16 @@ impl Shared {
         if !request.read_only {
             self.end_abandoned_async(state, deadline).await?;
         }
-        let _call = state.enter();
+        let _call = state.calls.enter_async(deadline).await?;
         let home = home()?;
         let mut budget = Budget::new(self, deadline);
         loop {
             let began = Instant::now();
-            let mut used = None;
-            let outcome =
-                timeout(&home, deadline, self.call_pipe(state, request, &home, &mut used)).await;
+            let mut used = Used::by(request, &state.abandoned);
+            let call = self.call_pipe(state, request, &home, &mut used.pipe);
+            let outcome = timeout(&home, deadline, call).await;
             let outcome = outcome.ok_or_else(|| ErrorKind::Timeout.into());
-            match self.judged(state, request, outcome, used, began) {
+            match self.judged(state, request, outcome, used.ended(), began) {
                 Ok(replies) if replies.any(is_readonly) => {
                     state.new_epoch();
                     if !budget.allows_after_readonly() {

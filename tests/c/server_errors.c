@@ -210,7 +210,7 @@ static void opening(struct server *server) {
     /* A server that refuses the connection is as good as none; its answer is told. */
     CHECK_STATUS(LCACHE_ECONNECT, opens(url_of("", server->url, "?db=9999")));
     CHECK_MESSAGE("DB index is out of range");
-    CHECK_STATUS(LCACHE_EUNSUPPORTED, opens(url_of("", server->url, "?read_from=replica")));
+    CHECK_STATUS(LCACHE_ECONFIG, opens(url_of("", server->url, "?read_from=replica")));
     CHECK_STATUS(LCACHE_ECONFIG, opens(url_of("", server->url, "?read_form=replica")));
     server_do(server, "pause");
     CHECK_STATUS(LCACHE_ECONNECT, opens(url_of("", server->url, "?timeout=300ms&connect_timeout=300ms")));

@@ -8,7 +8,7 @@
 //! connection below kills what it abandoned). A connection that is cut loses what was in it, from a random
 //! point on.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -156,7 +156,7 @@ pub(in crate::hybrid) struct Universe {
     slots: Vec<Slot>,
     timers: Vec<(u64, usize)>,
     /// Last writer of each key in this round of the server, and the event.
-    round: HashMap<Key, (Option<usize>, u64)>,
+    round: BTreeMap<Key, (Option<usize>, u64)>,
     connections: u64,
     pub(super) ready: Vec<usize>,
     pub(super) spawned: Vec<(usize, Task)>,
@@ -210,7 +210,7 @@ impl Universe {
             replies: Vec::new(),
             slots: Vec::new(),
             timers: Vec::new(),
-            round: HashMap::new(),
+            round: BTreeMap::new(),
             connections: 0,
             ready: Vec::new(),
             spawned: Vec::new(),
@@ -270,7 +270,7 @@ impl Universe {
 
     /// The end of the server's event-loop round: pushes go out.
     pub(super) fn end_round(&mut self) {
-        for (key, (spared, event)) in self.round.drain() {
+        for (key, (spared, event)) in std::mem::take(&mut self.round) {
             for (number, process) in self.processes.iter_mut().enumerate() {
                 if process.registered && spared != Some(number) {
                     process.down.push_back(Downstream::Push(key, event));

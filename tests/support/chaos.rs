@@ -4,6 +4,8 @@
 //! Each connection has a thread for each direction. A fault is a number in an atomic that both look at for
 //! every piece of data; whoever switches to [`Fault::None`] again lets everything go on that was held up.
 
+#![allow(dead_code, reason = "each test uses a part")]
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
