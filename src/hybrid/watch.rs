@@ -1,6 +1,6 @@
 //! The background of a Hybrid: what it hears from the invalidation stream, the prober that finds the way
-//! back to a lost L2, and the task that replays the queue. They hold the cache weakly, and end with it;
-//! while writes are queued they keep it alive, so that a cache that was closed still delivers them.
+//! back to a lost L2, and the task that replays the queue. The stream holds the cache weakly. The others end
+//! with its last user once nothing is queued any more: a cache that was closed still delivers its writes.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -56,27 +56,24 @@ pub(super) async fn proven(core: &Core<System>) {
 
 /// Starts the prober of a breaker that has just opened.
 pub(super) fn probe<W: World>(core: &Weak<Core<W>>) {
-    let weak = core.clone();
     let Some(core) = core.upgrade() else { return };
+    let first = core.clone();
     core.world.spawn(async move {
-        // Held while writes wait for L2.
-        let mut held: Option<Arc<Core<W>>> = None;
-        loop {
-            let Some(core) = held.take().or_else(|| weak.upgrade()) else { return };
-            let Some(l2) = &core.l2 else { return };
-            if l2.probe(core.options.l2_timeout).await.is_ok() && core.catch_up().await {
-                if core.breaker.close() {
+        let mut core = Some(first);
+        // Held over the pause too: writes may be queued in it, and the cache closed right after.
+        while let Some(held) = core.take() {
+            let Some(l2) = &held.l2 else { return };
+            if l2.probe(held.options.l2_timeout).await.is_ok() && held.catch_up().await {
+                if held.breaker.close() {
                     log::emit(Level::Info, "hybrid", format_args!("L2 answers again"));
                 }
-                core.announce();
-                core.start_replay();
+                held.announce();
+                held.start_replay();
                 return;
             }
-            let pause = core.world.sleep(core.world.jitter(core.options.breaker_open));
-            held = (!core.queue.is_empty()).then(|| core.clone());
-            let paused = pause.await;
-            drop(core);
-            paused
+            held.world.sleep(held.world.jitter(held.options.breaker_open)).await;
+            let wanted = !held.queue.is_empty() || Arc::strong_count(&held) > 1;
+            core = wanted.then_some(held);
         }
     });
 }
