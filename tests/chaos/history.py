@@ -104,6 +104,7 @@ class History:
         self._faults = []
         self._stores = []
         self._undegraded = collections.defaultdict(list)
+        self._first = collections.defaultdict(lambda: NEVER)
         self._final = {}
         self.verdict = Verdict()
 
@@ -124,6 +125,7 @@ class History:
     def add(self, process, records):
         """The records of one thread of a process."""
         for one in records:
+            self._first[process] = min(self._first[process], one.begin)
             self.verdict.operations += 1
             if one.operation in (record.GET, record.FINAL):
                 self._reads[one.key].append((process, one))
@@ -251,14 +253,14 @@ class History:
         return not any(begin <= moment <= end + CALM for begin, end, _, _ in self._faults)
 
     def _recoveries(self):
-        ends = [fault for fault in self._faults if fault[3]]
-        for moments in self._undegraded.values():
+        for process, moments in self._undegraded.items():
             moments.sort()
-            for (_, end, name, _), following in itertools.zip_longest(ends, ends[1:]):
+            for (_, end, name, outage), following in itertools.zip_longest(self._faults, self._faults[1:]):
                 place = bisect.bisect_left(moments, end)
-                # Where the next fault came first, this process has nothing to tell.
-                if place < len(moments) and (not following or moments[place] < following[0]):
-                    self.verdict.recoveries.append((moments[place] - end, name))
+                # A process that was forked later, or met the next fault before, has nothing to tell.
+                if outage and self._first[process] < end and place < len(moments):
+                    if not following or moments[place] < following[0]:
+                        self.verdict.recoveries.append((moments[place] - end, name))
 
 
 class _Superseders:

@@ -171,6 +171,10 @@ def test_at_the_end_a_ttl_may_run_out_between_two_looks():
 def test_how_long_a_process_took_to_find_back():
     story = Story().fault(100, 200).set(OURS, 150, 160, 1, flags=record.DEGRADED).set(OURS, 300, 310, 2)
     assert story.verdict().recoveries == [(100 * MS, "a fault")]
+    forked_later = Story().fault(100, 200).set(OURS, 250, 260, 1)
+    assert forked_later.verdict().recoveries == []
+    next_fault_first = Story().read(OURS, 50, 0).fault(100, 200).fault(220, 230, outage=False).read(OURS, 300, 0)
+    assert next_fault_first.verdict().recoveries == []
 
 
 def test_values_tell_whose_and_whether_they_are_whole():
