@@ -1,0 +1,321 @@
+//! Chaos: real processes with Hybrids on a real server, faults at random, and a check of the history of all
+//! they did, on one monotonic clock.
+//!
+//! Each of four processes has four threads, which read all keys and write their own: a key has one writer,
+//! and each of its values carries the key and a version. Each process reaches the server through a proxy of
+//! its own. Faults: the server stops; a process stops (SIGSTOP); all connections are killed by the server, or
+//! one process's are reset or cut for a while; FLUSHALL.
+//!
+//! Checked (G1, G2 of the promises in docs/coherence.md):
+//! - no read is an error, no value is torn or of another key or of a version never written;
+//! - a thread never reads of its own key an older version than it last wrote (read your writes, no
+//!   resurrection), whether the server was there or not;
+//! - no process reads, unless it is told that the value is stale, one that was overwritten on the server more
+//!   than `watchdog` + 0.5 s before. (The writer's moment is when its call had returned with nothing queued.)
+//!
+//! `make test-rust` runs 20 s, `make soak-hybrid SECONDS=3600` as long as wanted. `CHAOS_SEED` repeats the
+//! order of the faults. `run.py` beside this does alike with processes in C, C++ and Python.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::process::{Child, Command};
+use std::sync::Mutex;
+use std::time::Duration;
+use std::{env, fs, thread};
+
+use lighter_cache::config::ConfigBuilder;
+use lighter_cache::{AnyCache, BlockingCache, GetOptions, Ttl};
+use support::Server;
+use support::proxy::Proxy;
+
+const PROCESSES: usize = 4;
+const THREADS: usize = 4;
+/// Keys of each thread.
+const KEYS: usize = 3;
+/// Watchdog + 0.5 s, in nanoseconds.
+const BOUND: u64 = 1_500_000_000;
+
+/// Nanoseconds of the clock that all processes share.
+fn now() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid, writable timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
+}
+
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % sides
+    }
+}
+
+fn key_of(process: usize, thread: usize, key: usize) -> String {
+    format!("{process}.{thread}.{key}")
+}
+
+/// One thread of a worker; its history, a line for each operation.
+fn work(cache: &AnyCache, process: usize, thread: usize, until: u64) -> String {
+    let mut dice = Dice(now() ^ ((process * THREADS + thread + 1) as u64) << 32 | 1);
+    let mut versions = [0u64; KEYS];
+    let mut history = String::new();
+    while now() < until {
+        let began = now();
+        if dice.roll(5) == 0 {
+            let own = dice.roll(KEYS as u64) as usize;
+            let key = key_of(process, thread, own);
+            versions[own] += 1;
+            let version = versions[own];
+            if dice.roll(8) == 0 {
+                BlockingCache::delete(cache, key.as_bytes()).expect("a delete has no error");
+            } else {
+                let value = format!("{key}/{version}/{}", "x".repeat(dice.roll(300) as usize));
+                BlockingCache::set(cache, key.as_bytes(), value.as_bytes(), Ttl::Never)
+                    .expect("a set has no error");
+            }
+            let stats = BlockingCache::stats(cache).expect("counters need no server");
+            let confirmed = u8::from(stats.queued_writes == 0);
+            let _ = writeln!(history, "W {key} {version} {began} {} {confirmed}", now());
+        } else {
+            let whose =
+                if dice.roll(3) == 0 { process } else { dice.roll(PROCESSES as u64) as usize };
+            let by = if whose == process { thread } else { dice.roll(THREADS as u64) as usize };
+            let of = dice.roll(KEYS as u64) as usize;
+            let key = key_of(whose, by, of);
+            let found = BlockingCache::get_ex(cache, key.as_bytes(), GetOptions::default())
+                .expect("a read has no error");
+            let floor = if (whose, by) == (process, thread) { versions[of] } else { 0 };
+            let Some(found) = found else { continue };
+            let text = String::from_utf8(found.value.to_vec()).expect("no torn value");
+            let mut parts = text.split('/');
+            assert_eq!(parts.next(), Some(&key[..]), "another key's value");
+            let version: u64 = parts.next().and_then(|text| text.parse().ok()).expect("a version");
+            assert!(parts.next().is_some_and(|rest| rest.bytes().all(|byte| byte == b'x')), "torn");
+            assert!(version >= floor, "G1: {key} is {version}, and {floor} was written before");
+            let stale = u8::from(found.stale);
+            let _ = writeln!(history, "R {key} {version} {began} {} {stale}", now());
+        }
+        // Paced, so that the history stays of a size that can be checked.
+        thread::sleep(Duration::from_micros(300));
+    }
+    history
+}
+
+/// A worker, started by the test below as a process of its own.
+#[test]
+#[ignore = "started by the chaos test"]
+fn worker() {
+    let (Ok(url), Ok(file)) = (env::var("CHAOS_URL"), env::var("CHAOS_FILE")) else { return };
+    let process = number("CHAOS_PROCESS", 0) as usize;
+    let until = number("CHAOS_UNTIL", 0);
+    let config = ConfigBuilder::new(Some(&url)).build().expect("a valid URL");
+    let cache = AnyCache::open(&config).expect("a Hybrid opens without its server");
+    let histories: Vec<String> = thread::scope(|scope| {
+        let cache = &cache;
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| scope.spawn(move || work(cache, process, thread, until)))
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("no violation")).collect()
+    });
+    let stats = BlockingCache::stats(&cache).expect("counters need no server");
+    let counted = format!(
+        "S {} {} {} {}\n",
+        stats.replayed_writes, stats.dropped_writes, stats.invalidations, stats.stale_served
+    );
+    fs::write(file, histories.concat() + &counted).expect("the history is written");
+}
+
+/// The workers, ended if the test panics.
+struct Workers(Vec<Child>);
+
+impl Workers {
+    fn signal(&self, process: usize, signal: i32) {
+        // SAFETY: a signal to a child that has not been waited for.
+        unsafe { libc::kill(self.0[process].id() as i32, signal) };
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Makes faults until `until`; returns how many of each sort.
+fn torment(
+    server: &Mutex<Server>,
+    proxies: &[Proxy],
+    workers: &Workers,
+    dice: &mut Dice,
+    until: u64,
+) -> HashMap<&'static str, u64> {
+    let mut faults = HashMap::new();
+    let server = server.lock().expect("only this thread uses it");
+    while now() < until {
+        thread::sleep(Duration::from_millis(100 + dice.roll(900)));
+        let one = dice.roll(PROCESSES as u64) as usize;
+        let span = Duration::from_millis(50 + dice.roll(1500));
+        let name = match dice.roll(7) {
+            0 => {
+                server.pause();
+                thread::sleep(span);
+                server.resume();
+                "server stopped"
+            }
+            1 => {
+                workers.signal(one, libc::SIGSTOP);
+                thread::sleep(span);
+                workers.signal(one, libc::SIGCONT);
+                "process stopped"
+            }
+            2 => {
+                server.call(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+                "CLIENT KILL"
+            }
+            3 => {
+                server.call(&["FLUSHALL"]);
+                "FLUSHALL"
+            }
+            4 => {
+                proxies[one].cut();
+                thread::sleep(span);
+                proxies[one].mend();
+                "wire cut"
+            }
+            _ => {
+                proxies[one].reset();
+                "reset"
+            }
+        };
+        *faults.entry(name).or_default() += 1;
+    }
+    faults
+}
+
+struct Operation<'a> {
+    key: &'a str,
+    version: u64,
+    began: u64,
+    ended: u64,
+    flag: bool,
+}
+
+fn parse<'a>(history: &'a str, kind: &str) -> Vec<Operation<'a>> {
+    let lines = history.lines().filter_map(|line| line.strip_prefix(kind)?.strip_prefix(' '));
+    let parsed = lines.map(|line| {
+        let mut parts = line.split(' ');
+        let key = parts.next().expect("a key");
+        let mut number = || parts.next().and_then(|part| part.parse().ok()).expect("a number");
+        let (version, began, ended, flag) = (number(), number(), number(), number() == 1);
+        Operation { key, version, began, ended, flag }
+    });
+    parsed.collect()
+}
+
+/// For each key: moments from which on the server is known to hold at least a version, in their order.
+fn confirmed<'a>(writes: &[Operation<'a>]) -> HashMap<&'a str, Vec<(u64, u64)>> {
+    let mut known: HashMap<&str, Vec<(u64, u64)>> = HashMap::new();
+    for write in writes.iter().filter(|write| write.flag) {
+        known.entry(write.key).or_default().push((write.version, write.ended));
+    }
+    known
+}
+
+#[test]
+fn histories_are_coherent_whatever_happens() {
+    let seconds = number("CHAOS_SECONDS", 20);
+    let seed = number("CHAOS_SEED", now());
+    println!("CHAOS_SEED={seed}");
+    let server = Server::single();
+    let port = server.info["port"].as_u64().expect("it has a port") as u16;
+    let folder = env::temp_dir().join(format!("chaos-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder for the histories");
+    let proxies: Vec<Proxy> = (0..PROCESSES).map(|_| Proxy::new(port)).collect();
+    let until = now() + seconds * 1_000_000_000;
+    let file = |process: usize| folder.join(process.to_string());
+    let start = |process: usize| {
+        Command::new(env::current_exe().expect("this program"))
+            .args(["--exact", "worker", "--ignored", "--nocapture"])
+            .env(
+                "CHAOS_URL",
+                format!("hybrid+redis://127.0.0.1:{}?prefix=app", proxies[process].port),
+            )
+            .env("CHAOS_FILE", file(process))
+            .env("CHAOS_PROCESS", process.to_string())
+            .env("CHAOS_UNTIL", until.to_string())
+            .spawn()
+            .expect("a worker starts")
+    };
+    let mut workers = Workers((0..PROCESSES).map(start).collect());
+    let server = Mutex::new(server);
+    let mut dice = Dice(seed | 1);
+    let faults = torment(&server, &proxies, &workers, &mut dice, until - 1_000_000_000);
+    for worker in &mut workers.0 {
+        assert!(worker.wait().expect("it ends").success(), "a worker found a violation");
+    }
+    let read = |process| fs::read_to_string(file(process)).expect("a history");
+    let histories: Vec<String> = (0..PROCESSES).map(read).collect();
+    fs::remove_dir_all(&folder).expect("the histories are done with");
+
+    let writes: Vec<Operation> = histories.iter().flat_map(|one| parse(one, "W")).collect();
+    let known = confirmed(&writes);
+    let begun: HashMap<(&str, u64), u64> =
+        writes.iter().map(|write| ((write.key, write.version), write.began)).collect();
+    let mut ages: Vec<u64> = Vec::new();
+    let (mut reads, mut marked, mut violations) = (0u64, 0u64, Vec::new());
+    for read in histories.iter().flat_map(|one| parse(one, "R")) {
+        reads += 1;
+        let since = begun.get(&(read.key, read.version)).expect("a version that was written");
+        assert!(*since <= read.ended, "G1: {} is {} before it was written", read.key, read.version);
+        if read.flag {
+            marked += 1;
+            continue;
+        }
+        let newer = known.get(read.key).and_then(|known| {
+            let place = known.partition_point(|(version, _)| *version <= read.version);
+            known.get(place).map(|(_, at)| *at)
+        });
+        let age = newer.map_or(0, |at| read.began.saturating_sub(at));
+        ages.push(age);
+        if age > BOUND {
+            violations.push(format!(
+                "G2: {} is {}, {} ms late",
+                read.key,
+                read.version,
+                age / 1_000_000
+            ));
+        }
+    }
+    ages.sort_unstable();
+    let at = |share: f64| {
+        let place = ((ages.len() as f64 * share) as usize).min(ages.len().saturating_sub(1));
+        ages.get(place).map_or(0.0, |age| *age as f64 / 1e6)
+    };
+    println!(
+        "{} writes and {reads} reads by {PROCESSES} processes of {THREADS} threads in {seconds} s; faults: \
+         {faults:?}; {marked} reads marked stale; late reads: p99 {:.1} ms, p99.9 {:.1} ms, p99.99 {:.1} \
+         ms, most {:.1} ms; violations: {}",
+        writes.len(),
+        at(0.99),
+        at(0.999),
+        at(0.9999),
+        at(1.0),
+        violations.len()
+    );
+    assert!(violations.is_empty(), "{violations:?}\nCHAOS_SEED={seed}");
+    assert!(writes.len() > 100 && reads > 1000, "too little has happened");
+}
