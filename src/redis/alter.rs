@@ -57,22 +57,50 @@ impl Line<'_> {
         let outcome = if keyspace.is_raw() {
             self.one(keyspace.unlink(key)).await.and_then(integer).map(|removed| removed > 0)
         } else {
-            let call = self.removal(key);
-            match self.run(&call, false).await {
-                Ok(reply) => self.was_there(reply).await,
-                Err(error) => Err(error),
-            }
+            self.remove(&[key]).await.map(|removed| removed > 0)
         };
         self.counted(outcome, |removed| removed.then_some(Counter::Deletes))
     }
 
-    /// Removes an entry, and has nothing stored that is being loaded for it.
-    fn removal(&self, key: &[u8]) -> Invocation<'static> {
+    /// Removes an entry, and has nothing stored that is being loaded for it: the lease is void. On a
+    /// Cluster that is a command of its own, and goes first: while a slot moves, a command that names two
+    /// keys is refused unless both are there.
+    fn removal(&self, key: &[u8]) -> (Option<Cmd>, Invocation<'static>) {
         let call = scripts::DELETE.call(self.keyspace().full_key(key));
         match self.shared().lease_key(key) {
-            Some(lease) => call.also(lease),
-            None => call,
+            Some(lease) if self.shared().endpoint.is_cluster() => {
+                let mut void = ::redis::cmd("UNLINK");
+                void.arg(lease);
+                (Some(void), call)
+            }
+            Some(lease) => (None, call.also(lease)),
+            None => (None, call),
         }
+    }
+
+    /// Removes the entries of `keys`; returns how many were there.
+    async fn remove(&self, keys: &[&[u8]]) -> Result<u64> {
+        if let [key] = keys
+            && let (None, call) = self.removal(key)
+        {
+            let reply = self.run(&call, false).await?;
+            return self.was_there(reply).await.map(u64::from);
+        }
+        let mut items = Vec::with_capacity(keys.len());
+        for key in keys {
+            let (void, call) = self.removal(key);
+            items.extend(void.map(Item::Command));
+            items.push(Item::Script(call));
+        }
+        let replies = self.run_all(&items, false).await?;
+        let mut removed = 0;
+        for (item, reply) in std::iter::zip(&items, replies) {
+            let reply = checked(reply)?;
+            if matches!(item, Item::Script(_)) {
+                removed += u64::from(self.was_there(reply).await?);
+            }
+        }
+        Ok(removed)
     }
 
     /// What a removed entry counted as.
@@ -101,13 +129,7 @@ impl Line<'_> {
             let removed = integer(self.one(keyspace.unlink_many(keys)).await?)?;
             return Ok(u64::try_from(removed).unwrap_or(0));
         }
-        let calls = keys.iter().map(|key| self.removal(key));
-        let items: Vec<Item<'_>> = calls.map(Item::Script).collect();
-        let mut removed = 0;
-        for reply in self.run_all(&items, false).await? {
-            removed += u64::from(self.was_there(checked(reply)?).await?);
-        }
-        Ok(removed)
+        self.remove(keys).await
     }
 
     /// Stores `value` where `key` is absent.
