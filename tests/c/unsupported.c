@@ -13,11 +13,6 @@ static void never_hears(void *ctx, int32_t event, const void *key, size_t key_le
     abort();
 }
 
-static lc_status never_loads(void *ctx, const void *key, size_t key_len, lc_sink *out) {
-    (void)ctx, (void)key, (void)key_len, (void)out;
-    abort();
-}
-
 /* Nothing to warm, no server to load from. */
 static void warming(lc_cache cache) {
     lc_bytes key = {LCACHE_STR("k")};
@@ -37,16 +32,6 @@ static void snapshots(lc_cache cache) {
     CHECK_STATUS(LCACHE_EUNSUPPORTED, lc_load(cache, path, &n));
     FILE *file = fopen(path, "rb");
     CHECK(n == 77 && file == NULL);
-}
-
-/* What this version does on Local alone. */
-static void loading(lc_cache cache) {
-    size_t n = 77;
-    lc_value *value = (lc_value *)1;
-    CHECK_STATUS(LCACHE_EUNSUPPORTED,
-                 lc_get_or_load(cache, LCACHE_STR("new"), NULL, 0, never_loads, NULL, &value, NULL, &n));
-    CHECK(!value && n == 77);
-    CHECK_STATUS(LCACHE_MISS, lc_exists(cache, LCACHE_STR("new")));
 }
 
 /* What a Redis cache has not. */
@@ -81,7 +66,6 @@ int main(void) {
     CHECK_MESSAGE("a Redis cache");
     snapshots(hybrid);
     CHECK_MESSAGE("a Hybrid cache");
-    loading(redis);
     events(redis);
     tags(hybrid);
     CHECK_OK(lc_close(local));
