@@ -2,7 +2,7 @@
 //! after they have been replaced many times over. Each shape in a process of its own, so that what one
 //! left behind in the allocator does not count for the next.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use lighter_cache::{BlockingCache, LocalCache, Ttl};
@@ -10,7 +10,7 @@ use lighter_cache::{BlockingCache, LocalCache, Ttl};
 const MIB: usize = 1 << 20;
 const BOUND: usize = 48 * MIB;
 /// How often the cache is filled over.
-const TIMES: usize = 5;
+const TIMES: usize = 4;
 const SHAPE: &str = "LIGHTER_CACHE_TEST_SHAPE";
 
 /// The length of the `i`th value.
@@ -61,12 +61,17 @@ fn the_process_grows_by_what_was_allowed() {
         println!("grown by {}", measure(*length, *ttl));
         return;
     }
-    for (name, ..) in SHAPES {
-        let output = Command::new(std::env::current_exe().unwrap())
+    let running = SHAPES.map(|(name, ..)| {
+        let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "the_process_grows_by_what_was_allowed", "--nocapture"])
             .env(SHAPE, name)
-            .output()
-            .unwrap();
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        (name, child.unwrap())
+    });
+    for (name, child) in running {
+        let output = child.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         let grown = text.lines().find_map(|line| line.split("grown by ").nth(1));
         let grown: f64 = grown
