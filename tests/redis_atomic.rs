@@ -163,7 +163,7 @@ fn each_right_of_the_page_is_needed_and_no_other() {
 fn with_the_rights_of_the_page_waiters_are_woken() {
     let servers = Server::single();
     let plain = rights("ACL SETUSER app on >SECRET");
-    allow(&servers, &[plain, rights("\n- Locks")].concat());
+    allow(&servers, &[plain, rights("\n- Locks"), rights("\n- Who waits")].concat());
     let url = servers.url_with("prefix=app&timeout=20s&connect_timeout=20s");
     let cache = open(&url.replacen("://", "://app:secret@", 1));
     let lease = Duration::from_secs(60);
