@@ -159,7 +159,8 @@ static inline void log_close(struct log *log) {
 
 static inline void log_add(struct log *log, struct record record) {
     struct counters before = log->before, after = worker_counters();
-    if (after.unconfirmed != before.unconfirmed) record.flags |= FLAG_UNCONFIRMED;
+    /* Of the writes of one key only the last is queued: a further one does not show in the sum. */
+    if (after.unconfirmed != before.unconfirmed || before.queued || after.queued) record.flags |= FLAG_UNCONFIRMED;
     if (after.stale != before.stale) record.flags |= FLAG_STALE;
     if (after.errors != before.errors) record.flags |= FLAG_ERRORS;
     if (before.degraded || after.degraded) record.flags |= FLAG_DEGRADED;

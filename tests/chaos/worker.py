@@ -26,15 +26,17 @@ class Log:
     def _counters(self):
         stats = self._cache.stats()
         unconfirmed = stats.queued_writes + stats.replayed_writes + stats.dropped_writes
-        return unconfirmed, stats.stale_served, stats.errors, stats.degraded
+        return unconfirmed, stats.stale_served, stats.errors, stats.degraded, stats.queued_writes
 
     def add(self, begin, version, key, ttl_ms, operation, outcome):
         end = time.monotonic_ns()
         before, after = self._before, self._counters()
         self._before = after
         flags = 0
-        if before != after or after[3]:
+        if before != after or after[3] or after[4]:
             moved = [a != b for a, b in zip(after[:3], before[:3])] + [before[3] or after[3]]
+            # Of the writes of one key only the last is queued: a further one does not show in the sum.
+            moved[0] |= before[4] > 0 or after[4] > 0
             flags = sum(1 << place for place, set_ in enumerate(moved) if set_)
         self._file.write(record.FORMAT.pack(begin, end, version, key, ttl_ms, operation, outcome, flags))
 
