@@ -42,7 +42,7 @@ demo: library python-module servers ## See the product at work on real input, wi
 
 # --- tests
 
-test: check-header check-exports test-rust test-simulation test-c test-cpp test-python test-chaos test-docs test-install ## All tests, on real servers
+test: check-header check-exports test-rust test-simulation test-c test-cpp test-python test-docs test-install ## All tests, on real servers
 
 test-rust: servers ## Tests of the Rust core
 	$(CARGO) test --locked
