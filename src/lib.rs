@@ -40,6 +40,7 @@
 //! - `ops` – the vocabulary: [`Ttl`], [`Remaining`], [`Kind`], and the traits over plain bytes
 //! - `value` – [`Value`], pinned bytes that any number of holders share
 //! - `hash` – the keyed hash of keys
+//! - `random` – random bytes, and numbers to spread things by
 //! - `flight` – single flight: of many callers that miss one key, one loads
 //! - `events` – who wants to hear of what happens to a cache, and the thread that tells them
 //! - `metrics` – counters and durations in the text format of Prometheus
@@ -94,6 +95,7 @@ mod local;
 mod log;
 mod metrics;
 mod ops;
+mod random;
 mod redis;
 pub mod runtime;
 #[doc(hidden)]

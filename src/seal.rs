@@ -23,6 +23,7 @@ use chacha20poly1305::aead::AeadInOut as _;
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::random;
 
 /// Length of a nonce.
 pub const NONCE_LEN: usize = 24;
@@ -117,10 +118,7 @@ impl Keyring {
 
     /// Draws the nonce for one value that the first key is to encrypt.
     pub fn sealing(&self) -> Result<Sealing<'_>> {
-        let mut nonce = [0; NONCE_LEN];
-        getrandom::fill(&mut nonce)
-            .map_err(|_| Error::new(ErrorKind::Io, "the system gives no random bytes"))?;
-        Ok(Sealing { key: &self.first, nonce })
+        Ok(Sealing { key: &self.first, nonce: random::bytes()? })
     }
 
     /// As [`Keyring::open`] with the authentication tag apart. After an error `bytes` are worthless.

@@ -5,6 +5,7 @@
 //! - `landing`: one load: those who wait for it, and what it ended with
 //! - `nesting`: which keys the loader that runs on this thread is loading
 //! - `background`: threads for reloads that nobody waits for
+//! - `cancellable`: the turn of a task that may be cancelled
 //!
 //! Left to others: where a value is looked up and stored, what is counted, and the lease of a fleet.
 //!
@@ -41,6 +42,7 @@
 //! replaces `sync`, `fork` and `runtime` and runs them under many schedules.
 
 mod background;
+mod cancellable;
 mod landing;
 mod nesting;
 mod table;
@@ -55,5 +57,6 @@ mod sync {
 }
 
 pub(crate) use self::background::in_background;
+pub(crate) use self::cancellable::Cancellable;
 pub(crate) use self::nesting::inside_a_loader;
-pub(crate) use self::table::{Flights, Joined, Load, Turn};
+pub(crate) use self::table::{Flights, Joined, Load};

@@ -9,7 +9,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Flights, Joined, Load, Turn};
+use super::table::Turn;
+use super::{Flights, Joined, Load};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::tests::in_fork;
 use crate::runtime;

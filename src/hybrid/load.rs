@@ -17,7 +17,7 @@ use super::decide::check_plain;
 use super::stripes::ReadToken;
 use super::world::Remote;
 use crate::error::Result;
-use crate::flight::{Joined, Turn};
+use crate::flight::{Cancellable, Joined};
 use crate::key::check_key;
 use crate::ops::{BlockingCache, BoxFuture, ByteCache, Loaded, Loader, SetOptions};
 use crate::stats::Counter;
@@ -85,7 +85,7 @@ impl HybridCache {
                 result
             }
             Joined::Lead(turn) => {
-                let turn = Cancellable(Some(turn));
+                let turn = Cancellable::new(turn);
                 let token = core.stripes.begin_read(key);
                 let result = match core.look_again(key).await {
                     Ok(None) => match turn.inside(load).await {
@@ -129,31 +129,5 @@ impl HybridCache {
             }
         }
         Ok(Some(answer))
-    }
-}
-
-/// The turn of a task, which gives it up when it is cancelled: another one of those who wait loads then.
-struct Cancellable<'a>(Option<Turn<'a, Option<Value>>>);
-
-impl Cancellable<'_> {
-    async fn inside<F: Future>(&self, loader: F) -> F::Output {
-        match &self.0 {
-            Some(turn) => turn.inside(loader).await,
-            None => loader.await,
-        }
-    }
-
-    fn land(mut self, result: Result<Option<Value>>) {
-        if let Some(turn) = self.0.take() {
-            turn.land(result);
-        }
-    }
-}
-
-impl Drop for Cancellable<'_> {
-    fn drop(&mut self) {
-        if let Some(turn) = self.0.take() {
-            turn.give_up();
-        }
     }
 }

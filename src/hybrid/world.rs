@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::error::Result;
-use crate::hash;
 use crate::ops::Remaining;
+use crate::random;
 use crate::redis::RedisCache;
 pub(super) use crate::redis::{Fetched, Replay, Replayed};
 use crate::runtime;
@@ -96,8 +96,7 @@ impl World for System {
     }
 
     fn jitter(&self, span: Duration) -> Duration {
-        let share = hash::keyed().hash_one(Instant::now()) % 512 + 512;
-        span.mul_f64(share as f64 / 1024.0)
+        span.mul_f64(0.5 + random::share() / 2.0)
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {

@@ -1,7 +1,5 @@
 //! Whether an entry is there, and how long a new one is to be.
 
-use std::cell::Cell;
-use std::hash::BuildHasher;
 use std::time::Duration;
 
 use super::LocalCache;
@@ -10,6 +8,7 @@ use super::tags;
 use crate::error::Result;
 use crate::fork::Inside;
 use crate::ops::{Remaining, SetOptions, Stale, Ttl};
+use crate::random;
 use crate::value::{Attributes, Entry, Extra, NEVER, TagMark, Value};
 
 /// How entries of a cache live where a call says nothing else.
@@ -119,7 +118,8 @@ impl LocalCache {
     /// The milliseconds of a TTL, shortened as `ttl_jitter` asks; `None` where it never ends.
     #[inline]
     pub(super) fn ttl_ms(&self, ttl: Ttl) -> Result<Option<u64>> {
-        Ok(self.jittered(ttl.resolve(self.0.lifetimes.default_ttl)?))
+        let ttl_ms = ttl.resolve(self.0.lifetimes.default_ttl)?;
+        Ok(ttl_ms.map(|ms| random::shortened(ms, self.0.lifetimes.jitter)))
     }
 
     #[inline]
@@ -129,18 +129,6 @@ impl LocalCache {
             Some(0) => None,
             // No time is near the end of its range: a TTL has at most 100 years.
             Some(ms) => Some(self.0.clock.now().saturating_add(ms).min(NEVER - 1)),
-        }
-    }
-
-    /// A TTL that is shortened as `ttl_jitter` asks.
-    #[inline]
-    fn jittered(&self, ttl_ms: Option<u64>) -> Option<u64> {
-        match ttl_ms {
-            Some(ms) if self.0.lifetimes.jitter > 0.0 => {
-                let less = (ms as f64 * self.0.lifetimes.jitter * random_share()) as u64;
-                Some((ms - less.min(ms)).max(ms.min(1)))
-            }
-            ttl_ms => ttl_ms,
         }
     }
 
@@ -192,27 +180,9 @@ impl LocalCache {
 
     /// How long it is remembered that there is no value. `None`: not at all.
     pub(super) fn negative_birth(&self, tags: Vec<TagMark>) -> Option<Birth> {
-        let ttl_ms = self.jittered(Some(self.0.lifetimes.negative_ms));
-        let expires_at = self.expiry_in(ttl_ms)?;
+        let ttl_ms = random::shortened(self.0.lifetimes.negative_ms, self.0.lifetimes.jitter);
+        let expires_at = self.expiry_in(Some(ttl_ms))?;
         let attributes = Attributes::new(expires_at, NEVER, tags);
         Some(Birth { expires_at, extra: Extra::Attributes { attributes, negative: true } })
     }
-}
-
-/// A number from 0 up to 1. A forked child repeats its parent's, which does not matter for spreading.
-fn random_share() -> f64 {
-    thread_local! {
-        static STATE: Cell<u64> = const { Cell::new(0) };
-    }
-    STATE.with(|state| {
-        let mut x = state.get();
-        if x == 0 {
-            x = std::hash::RandomState::new().hash_one(0) | 1;
-        }
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        state.set(x);
-        (x >> 11) as f64 / (1_u64 << 53) as f64
-    })
 }

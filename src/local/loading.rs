@@ -16,10 +16,9 @@
 //! Where nothing is stored the callers get what was loaded all the same: their calls overlap the removal.
 
 use std::sync::atomic::{
-    AtomicU32, AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed},
+    AtomicU32,
+    Ordering::{AcqRel, Acquire},
 };
-use std::thread;
 use std::time::Instant;
 
 use super::LocalCache;
@@ -27,17 +26,14 @@ use super::lifetime::Standing;
 use super::store::{KeyHash, Writing};
 use super::tags;
 use crate::error::{ErrorKind, Result};
-use crate::flight::{Joined, Load, Turn};
+use crate::flight::{self, Cancellable, Joined, Load};
 use crate::fork;
 use crate::key::check_key;
 use crate::ops::{BoxFuture, Loaded, Loader, OwnedLoader, SetOptions};
-use crate::runtime::SignalsBlocked;
 use crate::stats::Counter;
 use crate::value::{NEVER, TagMark, Value};
 
 const COUNTS: usize = 256;
-/// Threads that reload in the background; where so many do already, a value is not reloaded yet.
-const RELOADERS: u32 = 4;
 
 /// How often a key was removed by a call; keys share counts.
 pub(super) struct Voids([AtomicU32; COUNTS]);
@@ -161,7 +157,7 @@ impl LocalCache {
                 result
             }
             Joined::Lead(lead) => {
-                let lead = Cancellable(Some(lead));
+                let lead = Cancellable::new(lead);
                 let begun = self.begin(key, options);
                 let result = match begun.answered() {
                     Some(answer) => Ok(answer),
@@ -211,20 +207,14 @@ impl LocalCache {
             }
             return;
         };
-        if !self.0.flights.is_loading(key)
-            && let Some(place) = Place::take()
-        {
+        if !self.0.flights.is_loading(key) {
             let (cache, key, options, load) =
                 (self.clone(), key.to_vec(), options.clone(), owned.clone());
-            let run = move || {
-                let _place = place;
+            flight::in_background(move || {
                 if let Some(lead) = cache.0.flights.try_lead(&key) {
                     let _ = cache.lead(lead, &key, &options, &mut |key| load(key));
                 }
-            };
-            let _signals = SignalsBlocked::new();
-            // Without a thread the next reader tries again.
-            let _ = thread::Builder::new().name("lc-reload".into()).spawn(run);
+            });
         }
     }
 
@@ -358,60 +348,5 @@ impl LocalCache {
                 })
         };
         self.put_if(&inside, hash, new, still_wanted)
-    }
-}
-
-/// A task's turn: where the task is cancelled, another one of those who wait loads.
-struct Cancellable<'a>(Option<Turn<'a, Option<Value>>>);
-
-impl Cancellable<'_> {
-    async fn inside<F: Future>(&self, loader: F) -> F::Output {
-        match &self.0 {
-            Some(turn) => turn.inside(loader).await,
-            None => loader.await,
-        }
-    }
-
-    fn land(mut self, result: Result<Option<Value>>) {
-        if let Some(turn) = self.0.take() {
-            turn.land(result);
-        }
-    }
-}
-
-impl Drop for Cancellable<'_> {
-    fn drop(&mut self) {
-        if let Some(turn) = self.0.take() {
-            turn.give_up();
-        }
-    }
-}
-
-/// One of the places for reloading threads; given back when dropped.
-struct Place {
-    generation: u32,
-}
-
-/// The process generation, and how many places are taken in it.
-static PLACES: AtomicU64 = AtomicU64::new(0);
-
-impl Place {
-    fn take() -> Option<Self> {
-        let generation = fork::generation();
-        let taken = |word: u64| if (word >> 32) as u32 == generation { word as u32 } else { 0 };
-        PLACES
-            .fetch_update(AcqRel, Relaxed, |word| {
-                let taken = taken(word);
-                (taken < RELOADERS).then(|| u64::from(generation) << 32 | u64::from(taken + 1))
-            })
-            .ok()
-            .map(|_| Self { generation })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let own = |word: u64| ((word >> 32) as u32 == self.generation).then(|| word - 1);
-        let _ = PLACES.fetch_update(AcqRel, Relaxed, own);
     }
 }

@@ -5,11 +5,11 @@
 //! to. Nothing here can stay broken: a try that never reports back counts as failed when its time is
 //! over.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::random;
 
 const FIRST: Duration = Duration::from_millis(10);
 /// Callers find a server that came back within this time, however long the back-off may grow.
@@ -71,9 +71,7 @@ impl Gate {
 /// so that many clients do not come at once.
 pub(super) fn backoff(failures: u32, max: Duration) -> Duration {
     let doubled = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(max);
-    // A number that differs between callers; it keeps no secret.
-    let random = RandomState::new().hash_one(failures) % 1024;
-    doubled / 2 + doubled / 2 * random as u32 / 1024
+    doubled / 2 + (doubled / 2).mul_f64(random::share())
 }
 
 #[cfg(test)]

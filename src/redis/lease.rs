@@ -16,12 +16,13 @@ use std::time::Duration;
 use ::redis::cluster_routing::Slot;
 use tokio::task::AbortHandle;
 
+use super::Shared;
 use super::commands::{Keyspace, integer};
 use super::scripts;
-use super::{Shared, random};
 use crate::error::Result;
 use crate::fork;
 use crate::key::RESERVED_PREFIX;
+use crate::random;
 use crate::runtime;
 
 /// How long a lease runs without being renewed.

@@ -1,8 +1,9 @@
 //! How long values are kept and served: TTLs, spread as `ttl_jitter` asks, and stale windows.
 
-use super::{Shared, random};
+use super::Shared;
 use crate::error::Result;
 use crate::ops::{Stale, Ttl};
+use crate::random;
 
 /// How long one value is kept. The default is for ever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,15 +37,7 @@ impl Shared {
     /// The milliseconds of a TTL, shortened by a random share as `ttl_jitter` asks.
     pub(super) fn ttl_ms(&self, ttl: Ttl) -> Result<Option<u64>> {
         let ttl_ms = ttl.resolve(self.common.default_ttl)?;
-        match ttl_ms {
-            Some(ms @ 1..) if self.common.ttl_jitter > 0.0 => {
-                let random = u64::from_le_bytes(random::bytes()?) >> 11;
-                let share = random as f64 / (1_u64 << 53) as f64;
-                let less = (ms as f64 * self.common.ttl_jitter * share) as u64;
-                Ok(Some((ms - less.min(ms)).max(1)))
-            }
-            ttl_ms => Ok(ttl_ms),
-        }
+        Ok(ttl_ms.map(|ms| random::shortened(ms, self.common.ttl_jitter)))
     }
 
     /// How long a value lives that is stored now.

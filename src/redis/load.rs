@@ -36,7 +36,7 @@ use super::scripts;
 use super::tags::distinct;
 use crate::envelope::{About, Tag};
 use crate::error::{Error, ErrorKind, Result};
-use crate::flight::{self, Joined, Turn};
+use crate::flight::{self, Cancellable, Joined};
 use crate::key::check_key;
 use crate::ops::{BoxFuture, Loaded, Loader, OwnedLoader, Remaining, SetOptions, Ttl};
 use crate::runtime;
@@ -177,7 +177,7 @@ impl RedisCache {
                 result
             }
             Joined::Lead(turn) => {
-                let turn = Cancellable(Some(turn));
+                let turn = Cancellable::new(turn);
                 let loading = async {
                     let first = shared.task_line(options.timeout).claim(&call).await?;
                     let begun = match (first, due) {
@@ -507,31 +507,5 @@ impl Line<'_> {
             call = call.also(&lease.key[..]).arg(&lease.channel[..]);
         }
         Ok(integer(self.run(&call, false).await?)? > 0)
-    }
-}
-
-/// A task's turn: where the task is cancelled, another one of those who wait loads.
-struct Cancellable<'a>(Option<Turn<'a, Option<Value>>>);
-
-impl Cancellable<'_> {
-    async fn inside<F: Future>(&self, loader: F) -> F::Output {
-        match &self.0 {
-            Some(turn) => turn.inside(loader).await,
-            None => loader.await,
-        }
-    }
-
-    fn land(mut self, result: Result<Option<Value>>) {
-        if let Some(turn) = self.0.take() {
-            turn.land(result);
-        }
-    }
-}
-
-impl Drop for Cancellable<'_> {
-    fn drop(&mut self) {
-        if let Some(turn) = self.0.take() {
-            turn.give_up();
-        }
     }
 }

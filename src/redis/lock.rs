@@ -22,11 +22,12 @@ use ::redis::Value as Reply;
 use super::bell::Vigil;
 use super::commands::{integer, surprise};
 use super::line::{Line, now};
-use super::{Shared, random, scripts};
+use super::{Shared, scripts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
 use crate::key::{KEY_MAX, RESERVED_PREFIX};
 use crate::ops::{HeldLock, Lock, Ttl};
+use crate::random;
 use crate::runtime;
 use crate::stats::Counter;
 

@@ -9,7 +9,7 @@
 //! | `line`, `look`, `alter` | the operations of several steps, written once for both |
 //! | `presence`, `tags`, `stored` | which entries count as there; what is stored with a value |
 //! | `scripts`, `lua/` | what runs inside the server |
-//! | `lock`, `random` | locks |
+//! | `lock` | locks |
 //! | `l2` | the same for a Hybrid: explicit deadlines, values with their remaining time |
 //! | `replay` | a Hybrid's queued writes, on their way again |
 //! | `trip` | one round trip: over which connection, what is tried again |
@@ -49,7 +49,6 @@ mod lock;
 mod look;
 mod pipe;
 mod presence;
-mod random;
 mod replay;
 mod reply;
 mod scan;

@@ -15,11 +15,11 @@ use ::redis::{Cmd, Value as Reply};
 use super::commands::{Keyspace, Request, surprise};
 use super::error_map::checked;
 use super::line::{Item, Line};
-use super::random;
 use super::scripts;
 use crate::envelope::{TAG_LEN_MAX, TAGS_MAX, Tag};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::RESERVED_PREFIX;
+use crate::random;
 
 /// What a record lives longer than the value at least, in milliseconds: the value is stored after it.
 const SLACK_MS: u64 = 3600 * 1000;

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KEY_MAX;
+use crate::random;
 use crate::seal::{self, Keyring};
 
 /// Writes what `source` puts into the sink to a file at `path`, which appears complete or not at all, and
@@ -26,9 +27,7 @@ pub(crate) fn save(
     keys: Option<&Keyring>,
     source: impl FnOnce(&mut Sink<'_, BufWriter<File>>) -> Result<()>,
 ) -> Result<u64> {
-    let mut file_id = [0; 16];
-    getrandom::fill(&mut file_id)
-        .map_err(|_| Error::new(ErrorKind::Io, "the system gives no random bytes"))?;
+    let file_id: [u8; 16] = random::bytes()?;
     let (temporary, file) = Temporary::create(path, &file_id)?;
     let mut sink = Sink::new(BufWriter::new(file), keys, wall_ms(), file_id)?;
     source(&mut sink)?;
