@@ -291,6 +291,23 @@ fn what_is_loaded_late_or_was_overtaken_is_not_stored() {
 }
 
 #[test]
+fn a_failure_is_nothing_to_the_next_call() {
+    let server = Server::single();
+    let cache = open(&patient(&server, ""));
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut plain = client.get_connection().unwrap();
+    for _ in 0..200 {
+        let error = cache.get_or_load(b"k", &options(), &mut failing).unwrap_err();
+        // Who finds the lease would wait, and might hear of this very failure.
+        let held: bool = redis::cmd("EXISTS").arg("app:__lc:f:{app:k}").query(&mut plain).unwrap();
+        assert!(!held);
+        assert_eq!(error.kind(), ErrorKind::Loader);
+        assert_eq!(text(get(&cache, b"k", "loaded").unwrap()).unwrap(), "loaded");
+        assert!(cache.delete(b"k").unwrap());
+    }
+}
+
+#[test]
 fn stale_values_are_served_where_a_load_fails() {
     let server = Server::single();
     let cache = open(&patient(&server, "&stale_ttl=1h"));

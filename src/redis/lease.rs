@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 
 use super::Shared;
 use super::commands::{Keyspace, integer};
+use super::line::Line;
 use super::scripts;
 use crate::error::Result;
 use crate::fork;
@@ -103,14 +104,14 @@ impl Lease {
     }
 
     /// Ends it without a value.
-    async fn forgo(&self, reason: &str) -> Result<()> {
+    async fn forgo(&self, line: &Line<'_>, reason: &str) -> Result<()> {
         let mut end = reason.len().min(REASON_MAX);
         while !reason.is_char_boundary(end) {
             end -= 1;
         }
         let call = scripts::FORGO.call(&self.key[..]).arg(&self.token[..]);
         let call = call.arg(&self.channel[..]).arg(&reason.as_bytes()[..end]);
-        self.shared.task_line(None).run(&call, false).await.map(drop)
+        line.run(&call, false).await.map(drop)
     }
 }
 
@@ -127,20 +128,18 @@ impl Kept {
         self.lease.take()
     }
 
-    /// The load failed: whoever waits is told why.
-    pub(super) fn fail(mut self, reason: &str) {
-        self.give_back(reason);
+    /// The load failed: whoever waits is told why, before its own caller is. So the next call finds no
+    /// lease, and does not take this failure for that of a load which it waited for.
+    pub(super) async fn fail(mut self, line: &Line<'_>, reason: &str) {
+        if let Some(lease) = self.own() {
+            // Should it fail, the lease runs out.
+            let _ = lease.forgo(line, reason).await;
+        }
     }
 
-    fn give_back(&mut self, reason: &str) {
-        // In a forked child it is still the parent's.
-        if let Some(lease) = self.lease.take()
-            && self.generation == fork::generation()
-        {
-            let reason = reason.to_owned();
-            // Should it fail, the lease runs out.
-            drop(runtime::spawn(async move { drop(lease.forgo(&reason).await) }));
-        }
+    /// The lease, if it is this process's: in a forked child it is still the parent's.
+    fn own(&mut self) -> Option<Lease> {
+        self.lease.take().filter(|_| self.generation == fork::generation())
     }
 }
 
@@ -154,8 +153,12 @@ impl Drop for Kept {
             // It belongs to the parent's runtime.
             std::mem::forget(self.renewing.take());
         }
-        // Whoever waits looks again, and one of them loads.
-        self.give_back("");
+        if let Some(lease) = self.own() {
+            // Whoever waits looks again, and one of them loads.
+            let forgoing =
+                async move { drop(lease.forgo(&lease.shared.task_line(None), "").await) };
+            drop(runtime::spawn(forgoing));
+        }
     }
 }
 

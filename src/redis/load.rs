@@ -414,7 +414,7 @@ impl Line<'_> {
             }
             Err(error) => {
                 if let Some(kept) = kept {
-                    kept.fail(error.message());
+                    kept.fail(self, error.message()).await;
                 }
                 match begun.look {
                     // It was to be loaded anew, and is good as it is.
