@@ -4,36 +4,21 @@
 //!
 //! `LC_SOAK_SECONDS` and `LC_SOAK_SEED` as there.
 
-#[path = "support/chaos.rs"]
-mod chaos;
+#[path = "support/random.rs"]
+mod random;
 mod support;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use chaos::{Chaos, Fault};
 use lighter_cache::{AnyCache, BlockingCache, ByteCache, ErrorKind, Ttl, config::Config};
+use random::Random;
+use support::chaos::{Chaos, Fault};
 use support::{SERVERS, Server};
 
 const TIMEOUT: Duration = Duration::from_millis(150);
 const WRITERS: u64 = 6;
 const KEYS: u64 = 3;
-
-/// A generator of numbers that a seed repeats (xorshift).
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-}
 
 /// Of different lengths, so that a reply that is cut at the wrong place shows.
 fn value_of(key: &str, version: u64) -> Vec<u8> {
@@ -68,7 +53,7 @@ impl Drop for Ends<'_> {
 
 impl Run {
     /// Awaits `call`, or drops it after a while; `None` then.
-    async fn at_most<T>(&self, dice: &mut Dice, call: impl Future<Output = T>) -> Option<T> {
+    async fn at_most<T>(&self, dice: &mut Random, call: impl Future<Output = T>) -> Option<T> {
         let patience = match dice.below(3) {
             0 => Duration::from_micros(dice.below(3000)),
             _ => 10 * TIMEOUT,
@@ -81,7 +66,7 @@ impl Run {
 
     /// The only writer of its keys: it knows what each may hold.
     fn writer(&self, number: u64, seed: u64, runtime: &tokio::runtime::Handle) {
-        let mut dice = Dice::new(seed + 1000 + number);
+        let mut dice = Random::of(seed + 1000 + number);
         let keys: Vec<String> = (0..KEYS).map(|n| format!("own{number}-{n}")).collect();
         // Versions that may be there; `None` where nothing may.
         let mut may_be: Vec<Vec<Option<u64>>> = vec![vec![None]; keys.len()];
@@ -156,9 +141,9 @@ fn what_is_cancelled_reaches_nobody_and_does_not_come_late() {
                 });
             }
             let _ends = Ends(&run.over);
-            let mut dice = Dice::new(seed);
+            let mut dice = Random::of(seed);
             while Instant::now() < until && !run.over.load(SeqCst) {
-                chaos.set(Fault::ALL[dice.below(Fault::ALL.len() as u64) as usize]);
+                chaos.set(Fault::ALL[dice.place(Fault::ALL.len())]);
                 std::thread::sleep(Duration::from_millis(10 + dice.below(300)));
                 chaos.set(Fault::None);
                 std::thread::sleep(Duration::from_millis(20 + dice.below(150)));

@@ -3,6 +3,8 @@
 
 #[path = "support/fake.rs"]
 mod fake;
+#[path = "support/random.rs"]
+mod random;
 mod support;
 
 use std::io::Write;
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use fake::server_that;
 use lighter_cache::{AnyCache, BlockingCache, ByteCache, Error, ErrorKind, Ttl, config::Config};
+use random::Random;
 
 const HOUR: Ttl = Ttl::After(Duration::from_secs(3600));
 /// Far above what a machine under load adds to a deadline, far below what a hang would take.
@@ -211,18 +214,6 @@ fn a_connection_that_ends_within_a_reply_leaves_a_write_ambiguous() {
     }
 }
 
-/// A generator of numbers that a seed repeats (xorshift).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % n as u64) as usize
-    }
-}
-
 #[test]
 fn no_garbled_reply_hangs_or_crashes_a_call() {
     let good: [&[u8]; 6] = [
@@ -236,14 +227,14 @@ fn no_garbled_reply_hangs_or_crashes_a_call() {
     let seed = 0x5eed_u64 + u64::from(std::process::id());
     println!("seed {seed}");
     for round in 0..60_u64 {
-        let mut dice = Dice((seed + round).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        let mut reply = good[dice.below(good.len())].to_vec();
-        for _ in 0..=dice.below(4) {
-            let at = dice.below(reply.len());
-            match dice.below(4) {
-                0 => reply[at] = dice.below(256) as u8,
+        let mut dice = Random::of(seed + round);
+        let mut reply = good[dice.place(good.len())].to_vec();
+        for _ in 0..=dice.place(4) {
+            let at = dice.place(reply.len());
+            match dice.place(4) {
+                0 => reply[at] = dice.place(256) as u8,
                 1 => reply.truncate(at.max(1)),
-                2 => reply.insert(at, b"0123456789-*$%~>|:+\r\n"[dice.below(21)]),
+                2 => reply.insert(at, b"0123456789-*$%~>|:+\r\n"[dice.place(21)]),
                 _ => reply.extend_from_within(..at),
             }
         }

@@ -12,8 +12,8 @@
 //! `LC_SOAK_SECONDS` on every version of the servers. `LC_SOAK_SEED` repeats the schedule of faults of a run
 //! that failed; the interleaving of threads is the machine's.
 
-#[path = "support/chaos.rs"]
-mod chaos;
+#[path = "support/random.rs"]
+mod random;
 mod support;
 
 use std::collections::HashSet;
@@ -21,8 +21,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use chaos::{Chaos, Fault};
 use lighter_cache::{AnyCache, BlockingCache, ErrorKind, Swap, Ttl, config::Config};
+use random::Random;
+use support::chaos::{Chaos, Fault};
 use support::{SERVERS, Server, eventually};
 
 const TIMEOUT: Duration = Duration::from_millis(150);
@@ -33,22 +34,6 @@ const LONG_FORM: Bars = Bars { late: Duration::from_millis(20), recovery: Durati
 const SHORT_FORM: Bars = Bars { late: Duration::from_secs(2), recovery: Duration::from_secs(20) };
 const WRITERS: usize = 6;
 const COUNTERS: usize = 3;
-
-/// A generator of numbers that a seed repeats (xorshift).
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-}
 
 /// How long this thread has waited for a processor so far, as the kernel counts it. What a call is late by
 /// for this reason is no fault of the library.
@@ -129,13 +114,13 @@ impl Run<'_> {
 
     /// A thread with keys of its own: what it reads is what it wrote (G3, G5).
     fn writer(&self, number: usize, seed: u64) {
-        let mut dice = Dice::new(seed + 1000 + number as u64);
+        let mut dice = Random::of(seed + 1000 + number as u64);
         let keys: Vec<String> = (0..5).map(|n| format!("own{number}-{n}")).collect();
         // Of each key: the last acknowledged version, and those that nobody knows of since.
         let mut known: Vec<(Option<u64>, HashSet<u64>)> = vec![(None, HashSet::new()); keys.len()];
         let mut version = 0;
         while !self.over.load(SeqCst) {
-            let at = dice.below(keys.len() as u64) as usize;
+            let at = dice.place(keys.len());
             let (key, (last, perhaps)) = (&keys[at], &mut known[at]);
             if dice.below(3) == 0 {
                 version += 1;
@@ -203,11 +188,11 @@ impl Run<'_> {
 
     /// Switches faults on and off; after each the cache is usable within a second (G6).
     fn faults(&self, seed: u64, chaos: &Chaos, server: &Server, until: Instant) {
-        let mut dice = Dice::new(seed);
+        let mut dice = Random::of(seed);
         while Instant::now() < until && !self.over.load(SeqCst) {
             std::thread::sleep(Duration::from_millis(50 + dice.below(100)));
             let lasts = Duration::from_millis(20 + dice.below(400));
-            let kind = dice.below(Fault::ALL.len() as u64 + 5) as usize;
+            let kind = dice.place(Fault::ALL.len() + 5);
             let mut ends = Instant::now() + lasts;
             match kind.checked_sub(Fault::ALL.len()) {
                 None => {

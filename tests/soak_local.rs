@@ -8,6 +8,9 @@
 //!
 //! The one test of this program, since it counts all allocations.
 
+#[path = "support/random.rs"]
+mod random;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
 use std::ops::ControlFlow;
@@ -20,6 +23,7 @@ use std::time::{Duration, Instant};
 use lighter_cache::{
     BlockingCache, ErrorKind, Events, GetOptions, Loaded, LocalCache, SetOptions, Stale, Ttl, Value,
 };
+use random::Random;
 
 const THREADS: u64 = 4;
 const SHORT: u64 = 15;
@@ -71,21 +75,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
 
 /// The caches that live as long as the test.
 struct Caches {
@@ -309,7 +298,7 @@ fn soak(caches: &Arc<Caches>, seconds: u64, seed: u64) -> Vec<(u64, u64)> {
     thread::scope(|scope| {
         let work = |thread| {
             let (stop, steps) = (&stop, &steps);
-            let mut random = Random(seed.wrapping_mul(thread * 2 + 1));
+            let mut random = Random::of(seed.wrapping_mul(thread * 2 + 1));
             scope.spawn(move || {
                 while !stop.load(Relaxed) {
                     (0..100).for_each(|_| step(caches, thread, &mut random));

@@ -16,6 +16,8 @@
 //! `make test-rust` runs 20 s, `make soak-hybrid SECONDS=3600` as long as wanted. `CHAOS_SEED` repeats the
 //! order of the faults. `run.py` beside this does alike with processes in C, C++ and Python.
 
+#[path = "../support/random.rs"]
+mod random;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -28,6 +30,7 @@ use std::{env, fs, thread};
 
 use lighter_cache::config::ConfigBuilder;
 use lighter_cache::{AnyCache, BlockingCache, GetOptions, Ttl};
+use random::Random;
 use support::Server;
 use support::proxy::Proxy;
 
@@ -50,37 +53,26 @@ fn number(name: &str, default: u64) -> u64 {
     env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
 }
 
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % sides
-    }
-}
-
 fn key_of(process: usize, thread: usize, key: usize) -> String {
     format!("{process}.{thread}.{key}")
 }
 
 /// One thread of a worker; its history, a line for each operation.
 fn work(cache: &AnyCache, process: usize, thread: usize, until: u64) -> String {
-    let mut dice = Dice(now() ^ ((process * THREADS + thread + 1) as u64) << 32 | 1);
+    let mut dice = Random::of(now() ^ ((process * THREADS + thread + 1) as u64) << 32);
     let mut versions = [0u64; KEYS];
     let mut history = String::new();
     while now() < until {
         let began = now();
-        if dice.roll(5) == 0 {
-            let own = dice.roll(KEYS as u64) as usize;
+        if dice.below(5) == 0 {
+            let own = dice.below(KEYS as u64) as usize;
             let key = key_of(process, thread, own);
             versions[own] += 1;
             let version = versions[own];
-            if dice.roll(8) == 0 {
+            if dice.below(8) == 0 {
                 BlockingCache::delete(cache, key.as_bytes()).expect("a delete has no error");
             } else {
-                let value = format!("{key}/{version}/{}", "x".repeat(dice.roll(300) as usize));
+                let value = format!("{key}/{version}/{}", "x".repeat(dice.below(300) as usize));
                 BlockingCache::set(cache, key.as_bytes(), value.as_bytes(), Ttl::Never)
                     .expect("a set has no error");
             }
@@ -89,9 +81,9 @@ fn work(cache: &AnyCache, process: usize, thread: usize, until: u64) -> String {
             let _ = writeln!(history, "W {key} {version} {began} {} {confirmed}", now());
         } else {
             let whose =
-                if dice.roll(3) == 0 { process } else { dice.roll(PROCESSES as u64) as usize };
-            let by = if whose == process { thread } else { dice.roll(THREADS as u64) as usize };
-            let of = dice.roll(KEYS as u64) as usize;
+                if dice.below(3) == 0 { process } else { dice.below(PROCESSES as u64) as usize };
+            let by = if whose == process { thread } else { dice.below(THREADS as u64) as usize };
+            let of = dice.below(KEYS as u64) as usize;
             let key = key_of(whose, by, of);
             let found = BlockingCache::get_ex(cache, key.as_bytes(), GetOptions::default())
                 .expect("a read has no error");
@@ -160,16 +152,16 @@ fn torment(
     server: &Mutex<Server>,
     proxies: &[Proxy],
     workers: &Workers,
-    dice: &mut Dice,
+    dice: &mut Random,
     until: u64,
 ) -> HashMap<&'static str, u64> {
     let mut faults = HashMap::new();
     let server = server.lock().expect("only this thread uses it");
     while now() < until {
-        thread::sleep(Duration::from_millis(100 + dice.roll(900)));
-        let one = dice.roll(PROCESSES as u64) as usize;
-        let span = Duration::from_millis(50 + dice.roll(1500));
-        let name = match dice.roll(7) {
+        thread::sleep(Duration::from_millis(100 + dice.below(900)));
+        let one = dice.below(PROCESSES as u64) as usize;
+        let span = Duration::from_millis(50 + dice.below(1500));
+        let name = match dice.below(7) {
             0 => {
                 server.pause();
                 thread::sleep(span);
@@ -262,7 +254,7 @@ fn histories_are_coherent_whatever_happens() {
     };
     let mut workers = Workers((0..PROCESSES).map(start).collect());
     let server = Mutex::new(server);
-    let mut dice = Dice(seed | 1);
+    let mut dice = Random::of(seed);
     let faults = torment(&server, &proxies, &workers, &mut dice, until - 1_000_000_000);
     for worker in &mut workers.0 {
         assert!(worker.wait().expect("it ends").success(), "a worker found a violation");

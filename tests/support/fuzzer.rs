@@ -3,40 +3,23 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-/// xorshift64*, which a seed repeats.
-pub struct Random(u64);
+#[path = "random.rs"]
+mod random;
+
+pub use random::Random;
 
 impl Random {
-    pub fn of(seed: u64) -> Self {
-        Self((seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16
-    }
-
-    pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-
-    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.next() as u8).collect()
-    }
-
     /// A few changes: a byte replaced, the end cut, bytes repeated or put in.
     fn change(&mut self, input: &mut Vec<u8>) {
-        for _ in 0..self.below(4) {
-            let at = self.below(input.len());
-            match self.below(4) {
+        for _ in 0..self.place(4) {
+            let at = self.place(input.len());
+            match self.place(4) {
                 _ if input.is_empty() => return,
                 0 => input[at] = self.next() as u8,
-                1 => input[at] ^= 1 << self.below(8),
+                1 => input[at] ^= 1 << self.place(8),
                 2 => input.truncate(at + 1),
                 _ => {
-                    let len = self.below(20);
+                    let len = self.place(20);
                     let more = self.bytes(len);
                     input.splice(at..at, more);
                 }
@@ -61,10 +44,10 @@ pub fn run(name: &str, seeds: u64, len: usize, corpus: &[Vec<u8>], body: impl Fn
         let mut random = Random::of(seed);
         let mut input = match seed % 4 {
             0 => {
-                let len = random.below(len);
+                let len = random.place(len);
                 random.bytes(len)
             }
-            _ => corpus[random.below(corpus.len())].clone(),
+            _ => corpus[random.place(corpus.len())].clone(),
         };
         random.change(&mut input);
         let run = catch_unwind(AssertUnwindSafe(|| body(&input)));

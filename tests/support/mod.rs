@@ -4,6 +4,7 @@
 // Each test program uses a part of this.
 #![allow(dead_code)]
 
+pub mod chaos;
 pub mod proxy;
 
 use std::io::{BufRead, BufReader, Write};
