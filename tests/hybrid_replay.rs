@@ -13,7 +13,7 @@ use lighter_cache::{
     Swap, Tier, Ttl,
 };
 use serde_json::json;
-use support::proxy::Proxy;
+use support::chaos::{Chaos, Fault};
 use support::{SERVERS, Server};
 
 /// How long a test waits for what must come by itself.
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A Hybrid that reaches the server through a proxy.
 struct Apart {
     server: Server,
-    proxy: Proxy,
+    proxy: Chaos,
     cache: AnyCache,
 }
 
@@ -30,11 +30,11 @@ impl Apart {
     fn on(name: &str, options: &[(&str, &str)]) -> Self {
         let server = Server::start("single", name);
         let port = server.info["port"].as_u64().expect("it has a port") as u16;
-        let proxy = Proxy::new(port);
+        let proxy = Chaos::to(port);
         let mut builder = ConfigBuilder::new(Some(&format!(
             "hybrid+redis://127.0.0.1:{}?prefix=app&timeout=20s&connect_timeout=20s&l2_timeout=20s\
              &watchdog=100ms&breaker_open=50ms&max_backoff=50ms",
-            proxy.port
+            proxy.port()
         )));
         for (name, value) in options {
             builder.set(name, value).expect("it is an option");
@@ -58,7 +58,7 @@ impl Apart {
 
     /// Cuts the wire, and waits until the cache has noticed.
     fn part(&self) {
-        self.proxy.cut();
+        self.proxy.set(Fault::Refuse);
         until("the breaker", || {
             let refusal = BlockingCache::ping(&self.cache).err();
             refusal.is_some_and(|error| error.message().contains("the last probe"))
@@ -66,7 +66,7 @@ impl Apart {
     }
 
     fn rejoin(&self) {
-        self.proxy.mend();
+        self.proxy.set(Fault::None);
         self.joined();
     }
 
@@ -231,9 +231,9 @@ fn losing_and_finding_the_server_is_told_without_a_call() {
     apart.set("k", "v", Ttl::Never);
     apart.server.call(&["SET", "app:k", "theirs"]);
     assert_eq!(heard.recv_timeout(PATIENCE), Ok((Event::Invalidated, b"k".to_vec())));
-    apart.proxy.cut();
+    apart.proxy.set(Fault::Refuse);
     assert_eq!(heard.recv_timeout(PATIENCE), Ok((Event::Degraded, Vec::new())));
-    apart.proxy.mend();
+    apart.proxy.set(Fault::None);
     assert_eq!(heard.recv_timeout(PATIENCE), Ok((Event::Recovered, Vec::new())));
 }
 
@@ -244,7 +244,7 @@ fn a_closed_cache_still_delivers_what_waits() {
     apart.set("k", "v", Ttl::Never);
     let Apart { server, proxy, cache } = apart;
     drop(cache);
-    proxy.mend();
+    proxy.set(Fault::None);
     until("the write", || server.call(&["EXISTS", "app:k"]) == json!(1));
 }
 

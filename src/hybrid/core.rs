@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::breaker::Breaker;
 use super::protections::{Protection, Protections};
-use super::queue::Queue;
+use super::queue::{Because, Queue};
 use super::stripes::Stripes;
 use super::trust::Trust;
 use super::watch;
@@ -210,11 +210,19 @@ impl<W: World> Core<W> {
         watch::probe(&self.me);
     }
 
+    /// L1 lets go of `key`, because nobody knows any more whether L2 holds the same. What it held counts as
+    /// last seen. True if L1 held something.
+    pub(super) fn let_go(&self, key: &[u8], because: Because) -> bool {
+        let Some(entry) = self.held(key) else { return self.l1.remove(key) };
+        self.queue.remember(key, entry.value, because);
+        self.l1.remove(key)
+    }
+
     /// Another process has written or removed `key`.
     pub(super) fn forget(&self, key: &[u8]) {
         // In this order: a fill that has not seen the first is removed by the second.
         self.stripes.void(key);
-        if self.l1.remove(key) {
+        if self.let_go(key, Because::Told) {
             self.counters.count(Counter::Invalidations);
             self.l1.emit(Event::Invalidated, key);
         }

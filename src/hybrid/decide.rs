@@ -4,7 +4,7 @@
 //! # Protocol
 //! L2 decides, so L1 does not change first. Such a call counts as a write under way on its key's stripe, so
 //! that no read beside it fills L1; when it has ended, L1 lets go of the key, and the next read asks L2
-//! (unless the server surely never got it). Where an earlier write of the key still waits in the queue L2 can't decide rightly: the
+//! (unless the server surely never got it). What it may have written counts as last seen. Where an earlier write of the key still waits in the queue L2 can't decide rightly: the
 //! call fails as if L2 were away. Without an L2 all of them are L1's.
 
 use std::future::Future;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::HybridCache;
 use super::core::Core;
 use super::drive::away;
-use super::queue::Look;
+use super::queue::{Because, Look};
 use super::stripes::WriteToken;
 use super::world::{Remote, System, World};
 use crate::error::{Error, ErrorKind, Result};
@@ -22,6 +22,7 @@ use crate::key::check_key;
 use crate::ops::{BlockingCache, ByteCache, Lock, SetOptions, Stale, Swap, Ttl};
 use crate::redis::RedisCache;
 use crate::runtime;
+use crate::value::Value;
 
 /// Keys that are fetched in one round trip while L1 is warmed.
 const WARM_BATCH: usize = 512;
@@ -45,7 +46,7 @@ impl Drop for Deciding<'_> {
     fn drop(&mut self) {
         let Some(token) = self.token.take() else { return };
         if !self.unchanged {
-            self.core.l1.remove(self.key);
+            self.core.let_go(self.key, Because::Own);
         }
         let _ = self.core.stripes.finish(self.key, token);
     }
@@ -55,19 +56,26 @@ impl Drop for Deciding<'_> {
 struct DecidingAll<'a> {
     core: &'a Core<System>,
     prefix: &'a [u8],
+    /// How it ended; `None` while nobody knows.
+    removed: Option<bool>,
 }
 
 impl<'a> DecidingAll<'a> {
     fn begin(core: &'a Core<System>, prefix: &'a [u8]) -> Self {
         core.stripes.begin_write_all();
-        Self { core, prefix }
+        Self { core, prefix, removed: None }
     }
 }
 
 impl Drop for DecidingAll<'_> {
     fn drop(&mut self) {
-        // It cannot fail: nothing is waited for.
-        let _ = BlockingCache::delete_prefix(&self.core.l1, self.prefix);
+        match self.removed {
+            // It cannot fail: nothing is waited for.
+            Some(true) => drop(BlockingCache::delete_prefix(&self.core.l1, self.prefix)),
+            Some(false) => {}
+            // Of its many trips some may have been made.
+            None => self.core.trust.renew(),
+        }
         self.core.stripes.finish_all();
     }
 }
@@ -83,6 +91,11 @@ pub(super) fn check_plain(options: &SetOptions) -> Result<()> {
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
     Ok(())
+}
+
+/// Whatever came of it, L2 may hold `value`.
+fn written<T>(value: &[u8]) -> impl FnOnce(&Result<T>) -> Option<Value> {
+    move |_| Value::copy_from(value).ok()
 }
 
 /// Whether the server surely never got it.
@@ -155,10 +168,11 @@ impl HybridCache {
         Ok(Some(l2))
     }
 
-    /// Has L2 decide about `key`, within `l2_timeout`; without an L2, L1.
+    /// Has L2 decide about `key`, within `l2_timeout`; without an L2, L1. `wrote`: what L2 may hold then.
     async fn decide<'a, T, F: Future<Output = Result<T>>>(
         &'a self,
         key: &'a [u8],
+        wrote: impl FnOnce(&Result<T>) -> Option<Value>,
         by_l2: impl FnOnce(&'a RedisCache) -> F,
         by_l1: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
@@ -166,6 +180,11 @@ impl HybridCache {
         let mut deciding = Deciding::begin(&self.core, key);
         let reply = l2.within(self.core.options.l2_timeout, by_l2(l2)).await;
         deciding.unchanged = never_sent(&reply);
+        if !deciding.unchanged
+            && let Some(value) = wrote(&reply)
+        {
+            self.core.queue.remember(key, value, Because::Own);
+        }
         drop(deciding);
         self.core.decided(reply)
     }
@@ -173,13 +192,13 @@ impl HybridCache {
     pub(super) async fn add_async(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
         self.core.check_set(key, value, ttl)?;
         let by_l1 = || BlockingCache::add(&self.core.l1, key, value, ttl);
-        self.decide(key, |l2| l2.add_bytes(key, value, ttl), by_l1).await
+        self.decide(key, written(value), |l2| l2.add_bytes(key, value, ttl), by_l1).await
     }
 
     pub(super) async fn replace_async(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
         self.core.check_set(key, value, ttl)?;
         let by_l1 = || BlockingCache::replace(&self.core.l1, key, value, ttl);
-        self.decide(key, |l2| l2.replace_bytes(key, value, ttl), by_l1).await
+        self.decide(key, written(value), |l2| l2.replace_bytes(key, value, ttl), by_l1).await
     }
 
     pub(super) async fn compare_and_set_async(
@@ -191,21 +210,33 @@ impl HybridCache {
     ) -> Result<Swap> {
         self.core.check_set(key, value, ttl)?;
         let by_l1 = || BlockingCache::compare_and_set(&self.core.l1, key, expected, value, ttl);
-        self.decide(key, |l2| l2.compare_and_set_bytes(key, expected, value, ttl), by_l1).await
+        self.decide(
+            key,
+            written(value),
+            |l2| l2.compare_and_set_bytes(key, expected, value, ttl),
+            by_l1,
+        )
+        .await
     }
 
     pub(super) async fn incr_async(&self, key: &[u8], delta: i64, ttl: Ttl) -> Result<i64> {
         let by_l1 = || BlockingCache::incr(&self.core.l1, key, delta, ttl);
-        self.decide(key, |l2| l2.incr_bytes(key, delta, ttl), by_l1).await
+        let wrote =
+            |sum: &Result<i64>| Value::copy_from(sum.as_ref().ok()?.to_string().as_bytes()).ok();
+        self.decide(key, wrote, |l2| l2.incr_bytes(key, delta, ttl), by_l1).await
     }
 
     pub(super) async fn delete_prefix_async(&self, prefix: &[u8]) -> Result<u64> {
         let Some(l2) = self.judge_of(None)? else {
             return BlockingCache::delete_prefix(&self.core.l1, prefix);
         };
-        let deciding = DecidingAll::begin(&self.core, prefix);
+        let mut deciding = DecidingAll::begin(&self.core, prefix);
         let reply = l2.delete_prefix_bytes(prefix).await;
-        // Of its many trips some may have been made.
+        deciding.removed = match &reply {
+            Ok(_) => Some(true),
+            Err(_) if never_sent(&reply) => Some(false),
+            Err(_) => None,
+        };
         drop(deciding);
         self.core.decided(reply)
     }

@@ -37,6 +37,7 @@ mod load;
 mod protections;
 mod queue;
 mod read;
+mod recent;
 #[cfg(test)]
 #[path = "../../tests/simulation/mod.rs"]
 mod simulation;

@@ -29,6 +29,8 @@ pub(super) enum Protection {
     Seen,
     /// A replay may replace this process's own unconfirmed writes.
     OwnUnconfirmed,
+    /// What was last seen is remembered when L1 lets go of a key.
+    Memory,
     /// An acknowledged write takes older queued ones out.
     ReplayOrder,
     /// No direct write beside the replay of its key.

@@ -18,7 +18,8 @@
 //! 1. A write that has returned is in L2, or here, or was overtaken by a later one, or was dropped and
 //!    counted.
 //! 2. What `next` gives out may replace: nothing, what this process last saw, its own unconfirmed writes.
-//!    A write joins the latter before the entry is given out again.
+//!    A write joins the latter before the entry is given out again. What was last seen of a key that L1 has
+//!    let go of is `remember`ed here, until the key is read again or a write of it is queued.
 //! 3. Versions grow with each change; a write that began at version `v` supersedes entries up to `v`, and
 //!    no newer one.
 //!
@@ -31,6 +32,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::protections::{Protection, Protections};
+use super::recent::Recent;
 use super::world::{Replay, Replayed};
 use crate::fork;
 use crate::hash::{self, RandomState};
@@ -40,6 +42,10 @@ use crate::value::Value;
 const OWN_MAX: usize = 8;
 /// What an entry costs besides its key and its values, about.
 const OVERHEAD: usize = 256;
+/// Most keys of which is remembered what was last seen, for either reason, and the share of `replay_bytes`
+/// for them.
+const RECENT_KEYS: usize = 4096;
+const RECENT_SHARE: usize = 16;
 
 /// The queue of one Hybrid.
 pub(super) struct Queue {
@@ -63,6 +69,21 @@ struct State {
     barrier: Option<u64>,
     /// Clears under way, direct or replayed.
     clearing: u32,
+    /// Of keys that L1 has let go of by this process's own doing.
+    recent: Recent,
+    /// The same, because the server told of a change. As a rule it was another process's, and this is of no
+    /// use: so it does not drive out the other. But a script's write is told to its own writer too, and so is
+    /// any that was sent before the stream was there.
+    told: Recent,
+}
+
+/// Why L1 lets go of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Because {
+    /// Of what this process did.
+    Own,
+    /// The server told of a change.
+    Told,
 }
 
 /// What is to become of a key. Moments are milliseconds of the Hybrid's clock, `None` for never.
@@ -179,6 +200,7 @@ pub(super) enum End {
 
 impl Queue {
     pub(super) fn new(max_keys: usize, max_bytes: usize, protections: Protections) -> Self {
+        let recent = || Recent::new(RECENT_KEYS.min(max_keys), max_bytes / RECENT_SHARE);
         let state = State {
             entries: HashMap::with_hasher(hash::keyed()),
             by_age: BTreeMap::new(),
@@ -186,6 +208,8 @@ impl Queue {
             version: 0,
             barrier: None,
             clearing: 0,
+            recent: recent(),
+            told: recent(),
         };
         Self {
             busy: AtomicUsize::new(0),
@@ -305,6 +329,21 @@ impl Queue {
         }
     }
 
+    /// L2 may hold `value`, which this process wrote or saw, and L1 does not tell so any more.
+    pub(super) fn remember(&self, key: &[u8], value: Value, because: Because) {
+        if self.protections.has(Protection::Memory) {
+            self.with(|state| match because {
+                Because::Own => state.recent.remember(key, value),
+                Because::Told => state.told.remember(key, value),
+            });
+        }
+    }
+
+    /// L1 tells what L2 holds under `key`, if `still`.
+    pub(super) fn seen(&self, key: &[u8], still: impl FnOnce() -> bool) {
+        let _known = self.with(|state| still().then(|| state.take_recent(key)));
+    }
+
     /// Queues a write. `saw`: what L1 held before it, if the key is not here yet. `landed`: what of this
     /// process's own may lie in L2. Returns the number of keys that were dropped for it.
     pub(super) fn push(
@@ -378,8 +417,13 @@ impl Queue {
             }
             match end {
                 End::Replied(Replayed::Applied) if same => (false, state.remove(&job.key)),
-                End::Replied(Replayed::Foreign) | End::Refused if same => {
-                    (true, state.remove(&job.key))
+                End::Replied(Replayed::Foreign) if same => (true, state.remove(&job.key)),
+                End::Refused if same => {
+                    let gone = state.remove(&job.key);
+                    for value in gone.iter().flat_map(|entry| entry.seen.iter().chain(&entry.own)) {
+                        state.recent.remember(&job.key, value.clone());
+                    }
+                    (true, gone)
                 }
                 // A newer write has replaced it meanwhile; this one is, or may be, what L2 holds now.
                 End::Replied(Replayed::Applied) | End::Away { landed: true } => {
@@ -516,6 +560,11 @@ impl State {
         Some(result)
     }
 
+    /// What L2 may hold of a key that L1 has let go of, for good.
+    fn take_recent(&mut self, key: &[u8]) -> Vec<Value> {
+        self.recent.take(key).into_iter().chain(self.told.take(key)).collect()
+    }
+
     fn remove(&mut self, key: &[u8]) -> Option<Entry> {
         let entry = self.entries.remove(key)?;
         self.by_age.remove(&entry.born);
@@ -535,7 +584,8 @@ impl State {
     ) -> Option<Write> {
         if !self.entries.contains_key(key) {
             let name: Arc<[u8]> = key.into();
-            let own = landed.collect();
+            let mut own: Vec<Value> = landed.collect();
+            own.extend(self.take_recent(key));
             let entry = Entry {
                 write,
                 version,

@@ -219,6 +219,7 @@ impl<W: World> Core<W> {
             && matches!(self.l1.set_stamped_if(key, value, l1_ttl, asked.epoch, fill), Ok(true))
         {
             self.counters.count(Counter::Backfills);
+            self.queue.seen(key, fill);
         }
         ttl_ms
     }

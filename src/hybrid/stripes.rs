@@ -99,6 +99,11 @@ impl Stripes {
         (token.0 & WRITES == 0 && swap().is_ok()).then_some(WriteToken(begun))
     }
 
+    /// Whether anything else happened on the stripe of `key` since this write began, or happens now.
+    pub(super) fn overlapped(&self, key: &[u8], token: &WriteToken) -> bool {
+        token.0 & WRITES != WRITE || self.word(key).load(SeqCst) != token.0
+    }
+
     /// Ends a write; true if nothing happened on its stripe since it began.
     pub(super) fn finish(&self, key: &[u8], token: WriteToken) -> bool {
         let undisturbed = self.word(key).fetch_sub(WRITE, SeqCst) == token.0;

@@ -81,6 +81,11 @@ impl Trust {
         }
     }
 
+    /// Begins a new epoch without a new stream: all that L1 holds has to be read again once.
+    pub(super) fn renew(&self) {
+        self.epoch.fetch_add(1, SeqCst);
+    }
+
     /// The stream answered something that was sent at `sent_at`.
     pub(super) fn proven(&self, sent_at: u64) {
         let until = sent_at.saturating_add(self.validity);
@@ -99,7 +104,7 @@ impl Trust {
     /// In a forked child there is no stream yet, and what L1 holds has to be read again once, also
     /// where there is no channel at all.
     pub(super) fn forked(&self) {
-        self.epoch.fetch_add(1, SeqCst);
+        self.renew();
         self.lost();
     }
 }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use super::core::{Core, Verdict};
 use super::protections::Protection;
-use super::queue::{End, Job, Step};
-use super::world::{Remote, Replayed, System, World};
+use super::queue::{Because, End, Job, Step};
+use super::world::{Remote, Replay, Replayed, System, World};
 use crate::error::Result;
 use crate::log::{self, Level};
 use crate::redis::{InvalidationSink, RedisCache};
@@ -192,6 +192,10 @@ impl<W: World> Core<W> {
                     let_go();
                 } else {
                     self.counters.count(Counter::ReplayedWrites);
+                    // A script's write is told to its own writer too, upon which L1 lets go of the key.
+                    if let Replay::Set(value, _) = &job.write {
+                        self.queue.remember(&job.key, value.clone(), Because::Own);
+                    }
                 }
                 if self.queue.ended(job, End::Replied(reply)) {
                     self.count_dropped(1, "another process has written the key");

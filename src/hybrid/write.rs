@@ -1,7 +1,7 @@
 //! The steps of writing: L1 first, then L2, and what L1 and the queue keep when L2 has answered.
 
 use super::core::{Core, Verdict};
-use super::queue::{self, Look, Way};
+use super::queue::{self, Because, Look, Way};
 use super::stripes::{ReadToken, WriteToken};
 use super::world::World;
 use crate::error::Result;
@@ -64,8 +64,15 @@ impl<'a, W: World> Write<'a, W> {
         {
             core.queue.confirmed(key, admission, || self.change.value());
         }
+        // Before the stripe says that it has ended: a fill after that knows better, and forgets this.
+        if let Change::Set { .. } = self.change
+            && (core.stripes.overlapped(key, &token) || core.held(key).is_none())
+            && let Some(value) = self.change.value()
+        {
+            core.queue.remember(key, value, Because::Own);
+        }
         if !core.stripes.finish(key, token) {
-            core.l1.remove(key);
+            core.let_go(key, Because::Own);
         }
     }
 
@@ -109,7 +116,7 @@ impl<'a, W: World> Write<'a, W> {
         core.count_dropped(dropped, "the queue is full");
         if !core.stripes.finish(key, token) {
             // Another write overlapped, and L1 may hold the one of them that the queue does not.
-            core.l1.remove(key);
+            core.let_go(key, Because::Own);
         }
     }
 
@@ -118,7 +125,7 @@ impl<'a, W: World> Write<'a, W> {
         if let Way::Direct(admission) = self.way {
             self.core.queue.refused(self.key, admission);
         }
-        self.core.l1.remove(self.key);
+        self.core.let_go(self.key, Because::Own);
         if let Some(token) = self.token.take() {
             let _ = self.core.stripes.finish(self.key, token);
         }
@@ -181,7 +188,8 @@ impl<W: World> Clear<'_, W> {
 impl<W: World> Drop for Clear<'_, W> {
     fn drop(&mut self) {
         if !self.ended {
-            self.core.l1.remove_all();
+            // L2 may have lost any part of it.
+            self.core.trust.renew();
             self.core.queue.forget_clear();
         }
         self.core.stripes.finish_all();
@@ -335,11 +343,10 @@ impl<W: World> Core<W> {
         }
     }
 
-    /// Empties L1, now and once more when L2 has answered.
+    /// L1 is emptied when L2 has answered, or is known not to.
     pub(super) fn begin_clear(&self) -> Clear<'_, W> {
         self.stripes.begin_write_all();
         let place = self.queue.begin_clear();
-        self.l1.remove_all();
         Clear { core: self, place, ended: false }
     }
 

@@ -9,7 +9,7 @@
 //!   the read began; nor, marked or not, one whose TTL was over then.
 //! - A write that waits in the queue is what its process reads, and is delivered in the end, unless another
 //!   process's value wins. A replay replaces no value that its process does not know, and gives way to none
-//!   that it does.
+//!   that it does: what L1 held, and what this process wrote itself, unless an eviction made it forget that.
 //!
 //! Exempt, as in the contract: what a fail-over to older data brings back.
 
@@ -81,6 +81,8 @@ pub(super) struct Checker {
     writes: Vec<Write>,
     heard: Vec<[u64; KEYS.len()]>,
     saw: Vec<HashSet<u64>>,
+    /// The tick of the last eviction of each key.
+    evicted: Vec<[u64; KEYS.len()]>,
     failed_over: bool,
     pub(super) foreign: u64,
     pub(super) replays: u64,
@@ -96,6 +98,7 @@ impl Checker {
             writes: Vec::new(),
             heard: vec![[0; KEYS.len()]; processes],
             saw: vec![HashSet::new(); processes],
+            evicted: vec![[0; KEYS.len()]; processes],
             failed_over: false,
             foreign: 0,
             replays: 0,
@@ -214,15 +217,26 @@ impl Checker {
         );
     }
 
+    /// L1 has evicted a key.
+    pub(super) fn evicted(&mut self, process: usize, key: Key) {
+        self.evicted[process][key] = self.tick();
+    }
+
     /// A replay of `process` gives way to `held`: not rightly, if that is what L1 held before one of the
-    /// writes that are lost, or a write of its own, of unknown outcome, that had ended before one of them
-    /// began. (Of those that overlap either may be the last.)
+    /// writes that are lost, or a write of its own that had ended before one of them began. (Of those that
+    /// overlap either may be the last.) An acknowledged one may have been forgotten: where L1 has evicted
+    /// the key since, or holds it for less long than the server.
     pub(super) fn lost_to(&mut self, process: usize, key: Key, held: u64) {
         self.foreign += 1;
         let is_held = |write: &&Write| matches!(write.kind, Kind::Set { id, .. } if id == held);
         let own = self.writes.iter().find(is_held);
         let own = own.filter(|write| write.process == process);
-        let own = own.map(|write| (write.ended.unwrap_or(u64::MAX), write.acknowledged));
+        let forgets = self.values.get(&held).is_some_and(|one| one.touched || one.until.is_some());
+        let evicted = self.evicted[process][key];
+        let own = own.map(|write| {
+            let forgotten = write.acknowledged && (forgets || evicted > write.begun);
+            (write.ended.unwrap_or(u64::MAX), forgotten)
+        });
         let exempt = self.failed_over;
         for write in self.writes.iter_mut().filter(|w| w.process == process && w.key == key) {
             if write.acknowledged || write.void {
@@ -230,8 +244,8 @@ impl Checker {
             }
             write.void = true;
             let known = match own {
-                Some((ended, acknowledged)) => {
-                    ended < write.begun && (!acknowledged || write.saw == Some(held))
+                Some((ended, forgotten)) => {
+                    ended < write.begun && (!forgotten || write.saw == Some(held))
                 }
                 None => write.saw == Some(held),
             };

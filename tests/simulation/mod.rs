@@ -123,6 +123,7 @@ each_is_needed! {
     the_condition_of_a_replay_is_needed: Condition,
     knowing_what_was_seen_is_needed: Seen,
     knowing_own_unconfirmed_writes_is_needed: OwnUnconfirmed,
+    remembering_what_l1_let_go_of_is_needed: Memory,
     the_order_of_replays_is_needed: ReplayOrder,
     replays_that_exclude_direct_writes_are_needed: Exclusion,
     barriers_are_needed: Barrier,

@@ -460,7 +460,10 @@ impl Schedule {
                 universe.plain_write(key, if remove { None } else { Some(Held { id, until }) });
             }
             35 => self.universe().flush(),
-            36..=39 => drop(self.cores[process].l1.remove(KEYS[key])),
+            36..=39 => {
+                self.cores[process].l1.remove(KEYS[key]);
+                self.universe().check.evicted(process, key);
+            }
             40 => self.universe().remember(),
             41 => {
                 self.report.faults += 1;

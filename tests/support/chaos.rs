@@ -36,6 +36,20 @@ impl Fault {
     /// All that is a fault.
     pub const ALL: [Self; 7] =
         [Self::BlackHole, Self::Deaf, Self::Mute, Self::Refuse, Self::Drip, Self::Slow, Self::Cut];
+
+    /// For a report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "nothing",
+            Self::BlackHole => "black hole",
+            Self::Deaf => "replies lost",
+            Self::Mute => "requests lost",
+            Self::Refuse => "refused",
+            Self::Drip => "drip",
+            Self::Slow => "slow",
+            Self::Cut => "reply cut",
+        }
+    }
 }
 
 /// See the module.

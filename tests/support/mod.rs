@@ -5,7 +5,6 @@
 #![allow(dead_code)]
 
 pub mod chaos;
-pub mod proxy;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
