@@ -1,105 +1,21 @@
 //! Writes of a Hybrid while its server is away, on real servers: they reach it when it is back, and give
 //! way to what other processes have written meanwhile. (*No resurrection*, *recovery by itself*.)
 
+#[path = "support/apart.rs"]
+mod apart;
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Barrier, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use lighter_cache::config::ConfigBuilder;
+use apart::{Apart, PATIENCE, until};
 use lighter_cache::{
-    AnyCache, BlockingCache, CacheStats, ErrorKind, Event, Events, GetOptions, Loaded, SetOptions,
-    Swap, Tier, Ttl,
+    BlockingCache, Event, Events, GetOptions, Loaded, SetOptions, Swap, Tier, Ttl,
 };
 use serde_json::json;
-use support::chaos::{Chaos, Fault};
-use support::{SERVERS, Server};
-
-/// How long a test waits for what must come by itself.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A Hybrid that reaches the server through a proxy.
-struct Apart {
-    server: Server,
-    proxy: Chaos,
-    cache: AnyCache,
-}
-
-impl Apart {
-    fn on(name: &str, options: &[(&str, &str)]) -> Self {
-        let server = Server::start("single", name);
-        let port = server.info["port"].as_u64().expect("it has a port") as u16;
-        let proxy = Chaos::to(port);
-        let mut builder = ConfigBuilder::new(Some(&format!(
-            "hybrid+redis://127.0.0.1:{}?prefix=app&timeout=20s&connect_timeout=20s&l2_timeout=20s\
-             &watchdog=100ms&breaker_open=50ms&max_backoff=50ms",
-            proxy.port()
-        )));
-        for (name, value) in options {
-            builder.set(name, value).expect("it is an option");
-        }
-        let cache = AnyCache::open(&builder.build().expect("it is valid")).expect("it opens");
-        let apart = Self { server, proxy, cache };
-        apart.joined();
-        apart
-    }
-
-    fn stats(&self) -> CacheStats {
-        BlockingCache::stats(&self.cache).expect("counters need no server")
-    }
-
-    fn joined(&self) {
-        until("the way back to L2", || {
-            let stats = self.stats();
-            !stats.degraded && stats.queued_writes == 0
-        });
-    }
-
-    /// Cuts the wire, and waits until the cache has noticed.
-    fn part(&self) {
-        self.proxy.set(Fault::Refuse);
-        until("the breaker", || {
-            let refusal = BlockingCache::ping(&self.cache).err();
-            refusal.is_some_and(|error| error.message().contains("the last probe"))
-        });
-    }
-
-    fn rejoin(&self) {
-        self.proxy.set(Fault::None);
-        self.joined();
-    }
-
-    fn set(&self, key: &str, value: &str, ttl: Ttl) {
-        BlockingCache::set(&self.cache, key.as_bytes(), value.as_bytes(), ttl).expect("no error");
-    }
-
-    fn get(&self, key: &str) -> Option<String> {
-        let value = BlockingCache::get(&self.cache, key.as_bytes()).expect("no error");
-        value.map(|value| String::from_utf8(value.to_vec()).expect("it is text"))
-    }
-
-    fn delete(&self, key: &str) -> bool {
-        BlockingCache::delete(&self.cache, key.as_bytes()).expect("no error")
-    }
-
-    /// What another process reads.
-    fn other(&self, key: &str) -> Option<String> {
-        let url = self.server.url_with("prefix=app");
-        let other = AnyCache::open(&ConfigBuilder::new(Some(&url)).build().expect("valid"));
-        let value =
-            BlockingCache::get(&other.expect("it opens"), key.as_bytes()).expect("no error");
-        value.map(|value| String::from_utf8(value.to_vec()).expect("it is text"))
-    }
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < deadline, "{what} did not come in time");
-        std::thread::yield_now();
-    }
-}
+use support::SERVERS;
+use support::chaos::Fault;
 
 #[test]
 fn queued_writes_reach_the_server() {
@@ -246,33 +162,6 @@ fn a_closed_cache_still_delivers_what_waits() {
     drop(cache);
     proxy.set(Fault::None);
     until("the write", || server.call(&["EXISTS", "app:k"]) == json!(1));
-}
-
-/// The table "Hybrid while L2 is away": what only the server can decide fails at once.
-#[test]
-fn what_only_the_server_decides_fails_at_once_and_leaves_l1() {
-    let apart = Apart::on("redis", &[]);
-    apart.set("k", "1", Ttl::Never);
-    apart.part();
-    let cache = &apart.cache;
-    let minute = Duration::from_secs(60);
-    let refusals = [
-        BlockingCache::add(cache, b"n", b"v", Ttl::Never).map(drop),
-        BlockingCache::replace(cache, b"k", b"v", Ttl::Never).map(drop),
-        BlockingCache::compare_and_set(cache, b"k", b"1", b"v", Ttl::Never).map(drop),
-        BlockingCache::incr(cache, b"k", 1, Ttl::Never).map(drop),
-        BlockingCache::lock(cache, b"l", minute, minute).map(drop),
-        BlockingCache::for_each_key(cache, b"", &mut |_| panic!("there is none")),
-        BlockingCache::delete_prefix(cache, b"").map(drop),
-        BlockingCache::warm(cache, &[b"k"]).map(drop),
-        BlockingCache::warm_prefix(cache, b"", 10).map(drop),
-        BlockingCache::count(cache).map(drop),
-    ];
-    for (place, refusal) in refusals.into_iter().enumerate() {
-        assert_eq!(refusal.unwrap_err().kind(), ErrorKind::Connect, "{place}");
-    }
-    assert_eq!(apart.get("k").as_deref(), Some("1"));
-    assert_eq!(apart.stats().queued_writes, 0);
 }
 
 #[test]

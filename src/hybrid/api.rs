@@ -40,7 +40,7 @@ impl HybridCache {
     #[doc(hidden)]
     pub fn get_at_once(&self, key: &[u8]) -> Result<Option<Option<Value>>> {
         check_key(key)?;
-        if self.core.leg().is_none() {
+        if self.core.reading_leg().is_none() {
             return Ok(Some(value(self.core.get_alone(key))));
         }
         match self.core.begin_get(key) {
@@ -67,7 +67,7 @@ impl HybridCache {
         if self.core.l2.is_some() {
             runtime::refuse_library_thread()?;
         }
-        Ok(self.core.leg())
+        Ok(self.core.reading_leg())
     }
 
     /// Waits for an operation whose legs have deadlines of their own. Without an L2 there are no legs,

@@ -5,8 +5,10 @@
 //! # Protocol
 //! `allows` is asked before each leg to L2; `failed` and `succeeded` report how it ended. The
 //! `breaker_failures`-th failure in a row opens the breaker; whoever opened it starts the one prober
-//! (`watch.rs`), which closes it when L2 answers. A success of a leg that began before the opening does
-//! not close it: only the prober does, so that a late reply cannot make it flap.
+//! (`watch.rs`), which closes it when L2 answers and has what waits in the queue. A success of a leg that
+//! began before the opening does not close it: only the prober does, so that a late reply cannot make it
+//! flap. While the queue is delivered reads are let through already (`lets_read`): what has been delivered is
+//! no longer in the queue, and L1 may have let go of it.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
@@ -14,6 +16,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 #[derive(Debug)]
 pub(super) struct Breaker {
     open: AtomicBool,
+    /// Open, but L2 answers.
+    answers: AtomicBool,
     failures: AtomicU32,
     threshold: u32,
 }
@@ -22,6 +26,7 @@ impl Breaker {
     pub(super) fn new(threshold: u32) -> Self {
         Self {
             open: AtomicBool::new(false),
+            answers: AtomicBool::new(false),
             failures: AtomicU32::new(0),
             threshold: threshold.max(1),
         }
@@ -32,8 +37,19 @@ impl Breaker {
         !self.open.load(SeqCst)
     }
 
+    /// Whether L2 may be asked by a read.
+    pub(super) fn lets_read(&self) -> bool {
+        self.allows() || self.answers.load(SeqCst)
+    }
+
+    /// The prober had an answer, or had none after that.
+    pub(super) fn answers(&self, answers: bool) {
+        self.answers.store(answers, SeqCst);
+    }
+
     /// A leg to L2 failed; true if this opened the breaker.
     pub(super) fn failed(&self) -> bool {
+        self.answers(false);
         let failures = self.failures.fetch_add(1, SeqCst).saturating_add(1);
         failures >= self.threshold && self.trip()
     }
@@ -54,7 +70,9 @@ impl Breaker {
     /// L2 answers again; true if the breaker was open.
     pub(super) fn close(&self) -> bool {
         self.failures.store(0, SeqCst);
-        self.open.swap(false, SeqCst)
+        let was_open = self.open.swap(false, SeqCst);
+        self.answers(false);
+        was_open
     }
 }
 
@@ -85,5 +103,19 @@ mod tests {
         assert!(breaker.close());
         assert!(breaker.allows());
         assert!(!breaker.close());
+    }
+
+    #[test]
+    fn reads_pass_while_the_prober_has_answers() {
+        let breaker = Breaker::new(1);
+        assert!(breaker.lets_read());
+        assert!(breaker.failed() && !breaker.lets_read());
+        breaker.answers(true);
+        assert!(breaker.lets_read() && !breaker.allows());
+        assert!(!breaker.failed());
+        assert!(!breaker.lets_read(), "it has failed again");
+        breaker.answers(true);
+        assert!(breaker.close() && breaker.lets_read());
+        assert!(breaker.trip() && !breaker.lets_read());
     }
 }

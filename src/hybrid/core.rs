@@ -155,6 +155,13 @@ impl<W: World> Core<W> {
         self.l2.as_ref().filter(|_| self.breaker.allows())
     }
 
+    /// As [`Core::leg`], for a read.
+    #[inline]
+    pub(super) fn reading_leg(&self) -> Option<&W::Remote> {
+        self.process();
+        self.l2.as_ref().filter(|_| self.breaker.lets_read())
+    }
+
     /// Whether an entry of epoch `stamp` may be served without asking L2.
     #[inline]
     pub(super) fn vouches(&self, stamp: u32) -> bool {

@@ -231,7 +231,7 @@ impl HybridCache {
             return BlockingCache::delete_prefix(&self.core.l1, prefix);
         };
         let mut deciding = DecidingAll::begin(&self.core, prefix);
-        let reply = l2.delete_prefix_bytes(prefix).await;
+        let reply = l2.unlink_below_async(prefix, self.core.options.l2_timeout).await;
         deciding.removed = match &reply {
             Ok(_) => Some(true),
             Err(_) if never_sent(&reply) => Some(false),
@@ -243,7 +243,10 @@ impl HybridCache {
 
     pub(super) async fn keys_async(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>> {
         match self.judge_of(None)? {
-            Some(l2) => self.core.decided(l2.keys_bytes(prefix).await),
+            Some(l2) => {
+                let found = l2.keys_below_async(prefix, self.core.options.l2_timeout).await;
+                self.core.decided(found)
+            }
             None => self.core.l1.keys_bytes(prefix).await,
         }
     }
@@ -254,7 +257,10 @@ impl HybridCache {
         visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<()> {
         match self.judge_of(None)? {
-            Some(l2) => self.core.decided(BlockingCache::for_each_key(l2, prefix, visit)),
+            Some(l2) => {
+                let per_trip = self.core.options.l2_timeout;
+                self.core.decided(l2.visit_keys_below(prefix, per_trip, visit))
+            }
             None => BlockingCache::for_each_key(&self.core.l1, prefix, visit),
         }
     }
@@ -266,7 +272,10 @@ impl HybridCache {
         wait: Duration,
     ) -> Result<Option<Lock>> {
         match self.core.leg() {
-            Some(l2) => self.core.decided(BlockingCache::lock(l2, name, lease, wait)),
+            Some(l2) => {
+                let per_trip = self.core.options.l2_timeout;
+                self.core.decided(l2.lock_within(name, lease, wait, per_trip))
+            }
             None if self.core.l2.is_none() => BlockingCache::lock(&self.core.l1, name, lease, wait),
             None => Err(away()),
         }

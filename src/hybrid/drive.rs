@@ -20,7 +20,7 @@ impl<W: World> Core<W> {
 
     pub(super) async fn get_within(&self, key: &[u8], patience: Duration) -> Result<Option<Hit>> {
         check_key(key)?;
-        let Some(l2) = self.leg() else { return Ok(self.get_alone(key)) };
+        let Some(l2) = self.reading_leg() else { return Ok(self.get_alone(key)) };
         match self.begin_get(key) {
             Read::Done(hit) => Ok(hit),
             Read::Ask(asked) => {
@@ -45,7 +45,7 @@ impl<W: World> Core<W> {
 
     pub(super) async fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
         keys.iter().try_for_each(|key| check_key(key))?;
-        let Some(l2) = self.leg() else {
+        let Some(l2) = self.reading_leg() else {
             return Ok(keys.iter().map(|key| Some(self.get_alone(key)?.value)).collect());
         };
         let (mut answers, asked) = self.begin_get_many(keys);
@@ -164,7 +164,7 @@ impl<W: World> Core<W> {
 
     pub(super) async fn exists(&self, key: &[u8]) -> Result<bool> {
         check_key(key)?;
-        let Some(l2) = self.leg() else { return Ok(self.ttl_alone(key).is_some()) };
+        let Some(l2) = self.reading_leg() else { return Ok(self.ttl_alone(key).is_some()) };
         if let Some(known) = self.presence(key) {
             return Ok(known.is_some());
         }
@@ -176,7 +176,7 @@ impl<W: World> Core<W> {
 
     pub(super) async fn ttl(&self, key: &[u8]) -> Result<Option<Remaining>> {
         check_key(key)?;
-        let Some(l2) = self.leg() else { return Ok(self.ttl_alone(key)) };
+        let Some(l2) = self.reading_leg() else { return Ok(self.ttl_alone(key)) };
         // L1 may keep a value for less than L2 does, so only the queue knows better.
         if !self.queue.is_empty()
             && !matches!(self.queue.look(key, self.world.now_ms()), Look::Nothing)

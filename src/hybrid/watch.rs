@@ -63,7 +63,9 @@ pub(super) fn probe<W: World>(core: &Weak<Core<W>>) {
         // Held over the pause too: writes may be queued in it, and the cache closed right after.
         while let Some(held) = core.take() {
             let Some(l2) = &held.l2 else { return };
-            if l2.probe(held.options.l2_timeout).await.is_ok() && held.catch_up().await {
+            let answered = l2.probe(held.options.l2_timeout).await.is_ok();
+            held.breaker.answers(answered);
+            if answered && held.catch_up().await {
                 if held.breaker.close() {
                     log::emit(Level::Info, "hybrid", format_args!("L2 answers again"));
                 }
@@ -71,6 +73,7 @@ pub(super) fn probe<W: World>(core: &Weak<Core<W>>) {
                 held.start_replay();
                 return;
             }
+            held.breaker.answers(false);
             held.world.sleep(held.world.jitter(held.options.breaker_open)).await;
             let wanted = !held.queue.is_empty() || Arc::strong_count(&held) > 1;
             core = wanted.then_some(held);

@@ -106,9 +106,13 @@ impl Shared {
         self.count_error(replies.one()).map(drop)
     }
 
-    /// Removes all keys that begin with `prefix`.
-    pub(super) async fn remove_all_below(self: &Arc<Self>, prefix: &[u8]) -> Result<u64> {
-        let removed = self.clear(prefix, self.endpoint.options.timeout).await;
+    /// Removes all keys that begin with `prefix`; each round trip is bounded by `per_trip`.
+    pub(super) async fn remove_all_below(
+        self: &Arc<Self>,
+        prefix: &[u8],
+        per_trip: Duration,
+    ) -> Result<u64> {
+        let removed = self.clear(prefix, per_trip).await;
         let removed = self.count_error(removed)?;
         self.counters.add(Counter::Deletes, removed);
         Ok(removed)
@@ -268,7 +272,7 @@ impl BlockingCache for RedisCache {
 
     fn delete_prefix(&self, prefix: &[u8]) -> Result<u64> {
         let _timing = self.shared.durations.time(Operation::DeletePrefix);
-        wait(self.shared.remove_all_below(prefix))
+        wait(self.shared.remove_all_below(prefix, self.shared.endpoint.options.timeout))
     }
 
     fn for_each_key(
@@ -308,7 +312,7 @@ impl BlockingCache for RedisCache {
 
     fn lock(&self, name: &[u8], lease: Duration, wait: Duration) -> Result<Option<Lock>> {
         let _timing = self.shared.durations.time(Operation::Lock);
-        self.shared.lock(name, lease, wait)
+        self.shared.lock(name, lease, wait, self.shared.endpoint.options.timeout)
     }
 
     fn metrics(&self) -> Result<String> {

@@ -4,6 +4,7 @@
 //! Nothing is counted here but failures: hits and misses are the Hybrid's to judge. Keys and values
 //! are checked by the caller.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use super::commands::{self, Replies, Request, expired, integer};
 use super::lifetime::Lifetime;
 use super::listen::{InvalidationSink, probe_request};
 use crate::error::{ErrorKind, Result};
-use crate::ops::Remaining;
+use crate::ops::{Lock, Remaining};
 use crate::stats::Counter;
 use crate::value::Value;
 
@@ -172,6 +173,45 @@ impl RedisCache {
     /// How many keys this cache has; each round trip is bounded by `per_trip`.
     pub(crate) async fn count_all_async(&self, per_trip: Duration) -> Result<u64> {
         self.noted(self.shared.count(per_trip).await)
+    }
+
+    /// As `delete_prefix`; each round trip is bounded by `per_trip`.
+    pub(crate) async fn unlink_below_async(
+        &self,
+        prefix: &[u8],
+        per_trip: Duration,
+    ) -> Result<u64> {
+        self.shared.remove_all_below(prefix, per_trip).await
+    }
+
+    /// All keys below `prefix`; each round trip is bounded by `per_trip`.
+    pub(crate) async fn keys_below_async(
+        &self,
+        prefix: &[u8],
+        per_trip: Duration,
+    ) -> Result<Vec<Vec<u8>>> {
+        self.noted(self.shared.keys(prefix, per_trip).await)
+    }
+
+    /// As `for_each_key`; each round trip is bounded by `per_trip`.
+    pub(crate) fn visit_keys_below(
+        &self,
+        prefix: &[u8],
+        per_trip: Duration,
+        visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.noted(self.shared.visit_keys(prefix, per_trip, visit))
+    }
+
+    /// As `lock`; each round trip is bounded by `per_trip`, besides the `wait`.
+    pub(crate) fn lock_within(
+        &self,
+        name: &[u8],
+        lease: Duration,
+        wait: Duration,
+        per_trip: Duration,
+    ) -> Result<Option<Lock>> {
+        self.shared.lock(name, lease, wait, per_trip)
     }
 
     /// An operation of this cache bounded by `patience`; [`ErrorKind::Timeout`] past it.

@@ -53,12 +53,14 @@ enum Attempt {
 }
 
 impl Shared {
-    /// Takes the lock `name`; see [`BlockingCache::lock`](crate::BlockingCache::lock).
+    /// Takes the lock `name`; see [`BlockingCache::lock`](crate::BlockingCache::lock). Each round trip is
+    /// bounded by `per_trip`.
     pub(super) fn lock(
         self: &Arc<Self>,
         name: &[u8],
         lease: Duration,
         wait: Duration,
+        per_trip: Duration,
     ) -> Result<Option<Lock>> {
         runtime::refuse_library_thread()?;
         check_name(name)?;
@@ -70,10 +72,10 @@ impl Shared {
         let until = Instant::now().checked_add(wait);
         // A century is for ever.
         let until = until.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_153_600_000));
-        let attempt = match now(ticket.attempt(&self.blocking_line(None), lease_ms)) {
+        let attempt = match now(ticket.attempt(&self.blocking_line(Some(per_trip)), lease_ms)) {
             Ok(Attempt::Busy(_)) if wait.is_zero() => return Ok(None),
             Ok(Attempt::Busy(rest)) => {
-                let bound = until + self.endpoint.options.timeout + Duration::from_millis(10);
+                let bound = until + per_trip + Duration::from_millis(10);
                 runtime::block_on(bound, ticket.wait(lease_ms, until, rest)).and_then(|held| held)
             }
             Ok(Attempt::Held(fence)) => Ok(Some(fence)),

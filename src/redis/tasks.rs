@@ -62,7 +62,9 @@ impl ByteCache for RedisCache {
 
     fn clear_bytes(&self) -> BoxFuture<'_, Result<()>> {
         let cache = &self.shared;
-        Box::pin(async move { cache.remove_all_below(b"").await.map(drop) })
+        Box::pin(async move {
+            cache.remove_all_below(b"", cache.endpoint.options.timeout).await.map(drop)
+        })
     }
 
     fn get_many_bytes<'a>(
@@ -186,7 +188,8 @@ impl ByteCache for RedisCache {
     }
 
     fn delete_prefix_bytes<'a>(&'a self, prefix: &'a [u8]) -> BoxFuture<'a, Result<u64>> {
-        Box::pin(self.shared.remove_all_below(prefix))
+        let per_trip = self.shared.endpoint.options.timeout;
+        Box::pin(self.shared.remove_all_below(prefix, per_trip))
     }
 
     fn keys_bytes<'a>(&'a self, prefix: &'a [u8]) -> BoxFuture<'a, Result<Vec<Vec<u8>>>> {
