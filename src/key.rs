@@ -17,10 +17,13 @@ pub(crate) const RESERVED_PREFIX: &[u8] = b"__lc:";
 /// Refuses a key that no cache accepts: empty, longer than [`KEY_MAX`], or reserved.
 #[inline]
 pub(crate) fn check_key(key: &[u8]) -> Result<()> {
-    if key.is_empty() || key.len() > KEY_MAX || key[0] == b'_' {
-        return check_odd_key(key);
-    }
-    Ok(())
+    if is_usual(key) { Ok(()) } else { check_odd_key(key) }
+}
+
+/// Whether [`check_key`] sees at the first glance that the key is good.
+#[inline]
+pub(crate) fn is_usual(key: &[u8]) -> bool {
+    !key.is_empty() && key.len() <= KEY_MAX && key[0] != b'_'
 }
 
 #[cold]

@@ -40,6 +40,7 @@ pub enum Ttl {
 impl Ttl {
     /// The TTL in whole milliseconds, `None` where it never expires; `default` stands in for
     /// [`Ttl::Default`]. [`ErrorKind::Invalid`] above 100 years.
+    #[inline]
     pub(crate) fn resolve(self, default: Option<Duration>) -> Result<Option<u64>> {
         let duration = match self {
             Self::Never => return Ok(None),
@@ -49,11 +50,19 @@ impl Ttl {
             },
             Self::After(duration) => duration,
         };
-        match u64::try_from(duration.as_nanos().div_ceil(1_000_000)) {
-            Ok(ms) if ms <= TTL_MAX_MS => Ok(Some(ms)),
-            _ => Err(Error::new(ErrorKind::Invalid, "a TTL can't be longer than 100 years")),
+        if duration.as_secs() > TTL_MAX_MS / 1000 {
+            return Err(too_long());
+        }
+        match duration.as_secs() * 1000 + u64::from(duration.subsec_nanos().div_ceil(1_000_000)) {
+            ms if ms <= TTL_MAX_MS => Ok(Some(ms)),
+            _ => Err(too_long()),
         }
     }
+}
+
+#[cold]
+fn too_long() -> Error {
+    Error::new(ErrorKind::Invalid, "a TTL can't be longer than 100 years")
 }
 
 impl From<Duration> for Ttl {

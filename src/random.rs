@@ -36,11 +36,13 @@ pub(crate) fn share() -> f64 {
 
 /// A TTL in milliseconds, shortened by a random share of up to `jitter`, 0 to 1. Only one of zero becomes
 /// zero.
-#[inline]
+#[inline(always)]
 pub(crate) fn shortened(ttl_ms: u64, jitter: f64) -> u64 {
-    if jitter <= 0.0 {
-        return ttl_ms;
-    }
+    if jitter <= 0.0 { ttl_ms } else { shortened_at_random(ttl_ms, jitter) }
+}
+
+#[inline(never)]
+fn shortened_at_random(ttl_ms: u64, jitter: f64) -> u64 {
     let less = (ttl_ms as f64 * jitter * share()) as u64;
     (ttl_ms - less.min(ttl_ms)).max(ttl_ms.min(1))
 }

@@ -244,16 +244,26 @@ impl Value {
     /// Whether `key` is the key inside. Keys of usual length are compared without a call.
     #[inline(always)]
     pub(crate) fn has_key(&self, key: &[u8]) -> bool {
-        let own = self.key();
-        if own.len() != key.len() {
+        // A key of KEY_MAX bytes, noted as 0, is not of usual length.
+        if self.block().key_length != key.len() as u16 {
             return false;
         }
         // The two ends overlap, or meet.
         match key.len() {
-            8..=16 => ends::<8>(own) == ends::<8>(key),
-            17..=32 => ends::<16>(own) == ends::<16>(key),
-            _ => unusual_keys_equal(own, key),
+            8..=16 => self.ends_like::<8>(key),
+            17..=32 => self.ends_like::<16>(key),
+            _ => unusual_keys_equal(self.key(), key),
         }
+    }
+
+    /// Whether `key`, which has `N` to `2 * N` bytes and no other length than the key inside, is that.
+    #[inline(always)]
+    fn ends_like<const N: usize>(&self, key: &[u8]) -> bool {
+        debug_assert_eq!(self.block().key_len(), key.len());
+        // SAFETY: the key stands behind the header for as long as the block lives, and is as long as `key`.
+        let own =
+            unsafe { std::slice::from_raw_parts(self.0.add(1).cast::<u8>().as_ptr(), key.len()) };
+        ends::<N>(own) == ends::<N>(key)
     }
 
     /// Where the block stands, to be asked for before it is touched.
@@ -363,16 +373,18 @@ impl Value {
 
     /// Whether [`Value::overwrite`] may put `length` bytes here, stamped or not: this is the only holder,
     /// they fill the same size of allocation, and there are no attributes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn can_overwrite(&self, length: usize, stamped: bool) -> bool {
         let block = self.block();
+        let flags = if stamped { STAMPED } else { 0 };
+        let payload = |length| block.key_len() + length;
         // Acquire: what former holders read is read before it changes.
         block.refs.load(Acquire) == 1
-            && block.flags == if stamped { STAMPED } else { 0 }
+            && block.flags == flags
             && block.length & EXTERNAL == 0
             && length <= LENGTH as usize
-            && inline_layout(before(block.flags), block.key_len() + length).size()
-                == self.layout().size()
+            && inline_room(before(flags), payload(length))
+                == inline_room(before(flags), payload(block.value_len()))
     }
 
     /// Replaces the value in place. Saves an allocation where a small value is overwritten.
@@ -485,9 +497,16 @@ const fn before(flags: u8) -> usize {
 /// anyway (a multiple of 16 less 8), so that values of slightly different length can replace each other.
 #[inline]
 fn inline_layout(before: usize, payload: usize) -> Layout {
-    let size = ((before + HEADER + payload + 8).next_multiple_of(16)) - 8;
+    let size = inline_room(before, payload) - 8;
     // SAFETY: 8 is a power of two; key and value are far below `isize::MAX`.
     unsafe { Layout::from_size_align_unchecked(size, align_of::<Block>()) }
+}
+
+/// What an allocation takes of the process's memory, glibc's own 8 bytes included.
+#[inline]
+const fn inline_room(before: usize, payload: usize) -> usize {
+    // To a multiple of 16; `next_multiple_of` takes a division's way there.
+    (before + HEADER + payload + 8 + 15) & !15
 }
 
 fn external_layout() -> Layout {

@@ -180,9 +180,8 @@ impl Cache {
         let expires_at = ttl.map_or(NEVER, |ttl| now + ttl);
         let hash = self.store.hash(&[key]);
         let change = Change { value, expires_at, stamp: None, now };
-        let mut removed = Removed::default();
         let mut shard = self.store.write(hash);
-        let done = shard.overwrite(hash, &[key], &change, || true, &mut removed).unwrap();
+        let done = shard.overwrite(hash, &[key], &change, || true);
         drop(shard);
         if let Overwrite::Impossible(_) = done {
             self.put(key, value, expires_at);

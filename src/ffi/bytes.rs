@@ -3,14 +3,16 @@
 use std::ffi::c_void;
 use std::ptr;
 
-use super::guard::guard;
-use super::open_caches::{ttl, with_cache, with_shared};
+use super::guard::{Failed, guard, guard_frequent};
+use super::open_caches::{elsewhere, held, local, ttl, unknown, with_cache, with_shared};
 use super::pointers::{self, Out};
 use super::status::{LCACHE_MISS, LCACHE_OK, ok_or_miss};
-use super::types::{lc_cache, lc_status, lc_value};
+use super::types::{LCACHE_TTL_DEFAULT, LCACHE_TTL_NONE, lc_cache, lc_status, lc_value};
 use super::value;
 use crate::error::{Error, ErrorKind};
+use crate::key::check_key;
 use crate::ops::BlockingCache;
+use crate::value::Value;
 
 /// Reads a value without copying it: pins it and shows where it is.
 ///
@@ -35,24 +37,32 @@ pub unsafe extern "C" fn lc_get(
     data: *mut *const c_void,
     len: *mut usize,
 ) -> lc_status {
-    guard(|| {
+    guard_frequent(|| {
         // SAFETY: the caller passes NULL or what the header asks for.
         let (value, data, len) =
             unsafe { (Out::new(value, "value")?, Out::optional(data), Out::optional(len)) };
         value.put(ptr::null_mut());
         // SAFETY: as above.
         let key = unsafe { pointers::key(key, key_len)? };
-        let Some(found) = with_cache(cache, |cache| cache.get(key))? else {
-            return Ok(LCACHE_MISS);
+        let answer = move |found: Option<Value>| -> Result<lc_status, Failed> {
+            let Some(found) = found else { return Ok(LCACHE_MISS) };
+            if let Some(data) = data {
+                data.put(found.as_ptr().cast());
+            }
+            if let Some(len) = len {
+                len.put(found.len());
+            }
+            value.put(value::into_raw(found));
+            Ok(LCACHE_OK)
         };
-        if let Some(data) = data {
-            data.put(found.as_ptr().cast());
+        let Some(held) = held(cache) else { return Err(unknown().into()) };
+        match local(&held) {
+            Some((local, inside)) => {
+                check_key(key)?;
+                answer(local.get_checked(inside, key))
+            }
+            None => elsewhere(held, move |other| answer(other.get(key)?)),
         }
-        if let Some(len) = len {
-            len.put(found.len());
-        }
-        value.put(value::into_raw(found));
-        Ok(LCACHE_OK)
     })
 }
 
@@ -80,16 +90,24 @@ pub unsafe extern "C" fn lc_get_into(
     cap: usize,
     len: *mut usize,
 ) -> lc_status {
-    guard(|| {
+    guard_frequent(|| {
         // SAFETY: the caller passes NULL or what the header asks for.
         let (len, buf) = unsafe { (Out::new(len, "len")?, pointers::buffer(buf, cap)?) };
         // SAFETY: as above.
         let key = unsafe { pointers::key(key, key_len)? };
-        let Some(needed) = with_cache(cache, |cache| cache.get_into(key, buf))? else {
-            return Ok(LCACHE_MISS);
+        let answer = move |found: Option<usize>| -> Result<lc_status, Failed> {
+            let Some(needed) = found else { return Ok(LCACHE_MISS) };
+            len.put(needed);
+            if needed > cap { Err(too_small(needed, cap).into()) } else { Ok(LCACHE_OK) }
         };
-        len.put(needed);
-        if needed > cap { Err(too_small(needed, cap)) } else { Ok(LCACHE_OK) }
+        let Some(held) = held(cache) else { return Err(unknown().into()) };
+        match local(&held) {
+            Some((local, inside)) => {
+                check_key(key)?;
+                answer(local.get_into_checked(inside, key, buf))
+            }
+            None => elsewhere(held, move |other| answer(other.get_into(key, buf)?)),
+        }
     })
 }
 
@@ -117,12 +135,28 @@ pub unsafe extern "C" fn lc_set(
     value_len: usize,
     ttl_ms: u64,
 ) -> lc_status {
-    guard(|| {
+    guard_frequent(|| {
         // SAFETY: the caller passes NULL or what the header asks for.
         let (key, value) =
             unsafe { (pointers::key(key, key_len)?, pointers::value(value, value_len)?) };
-        with_cache(cache, |cache| cache.set(key, value, ttl(ttl_ms)))?;
-        Ok(LCACHE_OK)
+        let Some(held) = held(cache) else { return Err(unknown().into()) };
+        match local(&held) {
+            Some((local, inside)) => {
+                let lifetime = match ttl_ms {
+                    LCACHE_TTL_NONE => None,
+                    LCACHE_TTL_DEFAULT => local.default_ttl_ms(),
+                    ms => Some(ms),
+                };
+                if !local.set_in_place(inside, key, value, lifetime) {
+                    local.set_inside(inside, key, value, ttl(ttl_ms))?;
+                }
+                Ok(LCACHE_OK)
+            }
+            None => elsewhere(held, move |other| {
+                other.set(key, value, ttl(ttl_ms))?;
+                Ok(LCACHE_OK)
+            }),
+        }
     })
 }
 

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::last_error;
+use super::pointers::Refusal;
 use super::types::lc_status;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -24,6 +25,35 @@ pub(super) fn guard(body: impl FnOnce() -> Result<lc_status>) -> lc_status {
     catch_unwind(AssertUnwindSafe(status)).unwrap_or_else(caught)
 }
 
+/// As [`guard`], for the frequent functions: an error is recorded where it arises, so that the outcome
+/// stays in registers.
+#[inline]
+pub(super) fn guard_frequent(body: impl FnOnce() -> Result<lc_status, Failed>) -> lc_status {
+    let status = || match body() {
+        Ok(status) | Err(Failed(status)) => status,
+    };
+    catch_unwind(AssertUnwindSafe(status)).unwrap_or_else(caught)
+}
+
+/// The status of an error whose message is kept already.
+pub(super) struct Failed(lc_status);
+
+impl From<Error> for Failed {
+    #[cold]
+    #[inline(never)]
+    fn from(error: Error) -> Self {
+        Self(last_error::record(&error))
+    }
+}
+
+impl From<Refusal> for Failed {
+    #[cold]
+    #[inline(never)]
+    fn from(refusal: Refusal) -> Self {
+        Error::from(refusal).into()
+    }
+}
+
 #[cold]
 fn caught(payload: Box<dyn std::any::Any + Send>) -> lc_status {
     // Dropping a payload may run code that panics again; the few bytes of a bug's message are not
@@ -38,7 +68,7 @@ fn caught(payload: Box<dyn std::any::Any + Send>) -> lc_status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ffi::status::{LCACHE_EPANIC, LCACHE_ERANGE, LCACHE_MISS};
+    use crate::ffi::status::{LCACHE_EINVAL, LCACHE_EPANIC, LCACHE_ERANGE, LCACHE_MISS};
 
     #[test]
     fn outcomes_errors_and_panics_become_statuses() {
@@ -47,5 +77,10 @@ mod tests {
         // `resume_unwind` panics without the hook that would write to standard error.
         let panic = || std::panic::resume_unwind(Box::new("a bug"));
         assert_eq!(guard(panic), LCACHE_EPANIC);
+        assert_eq!(guard_frequent(|| Ok(LCACHE_MISS)), LCACHE_MISS);
+        assert_eq!(guard_frequent(|| Err(Error::from(ErrorKind::Range).into())), LCACHE_ERANGE);
+        assert_eq!(guard_frequent(|| Err(Refusal::Capacity.into())), LCACHE_EINVAL);
+        let panic = || std::panic::resume_unwind(Box::new("a bug"));
+        assert_eq!(guard_frequent(panic), LCACHE_EPANIC);
     }
 }

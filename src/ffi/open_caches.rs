@@ -1,22 +1,20 @@
 //! The caches that are open through the C API, and the way from a handle to one of them.
 
 use std::ffi::c_char;
-use std::mem::MaybeUninit;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::guard::Failed;
 use super::pointers;
-use super::types::{LCACHE_TTL_DEFAULT, LCACHE_TTL_NONE, lc_cache};
+use super::types::{LCACHE_TTL_DEFAULT, LCACHE_TTL_NONE, lc_cache, lc_status};
 use crate::cache::AnyCache;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::{self, Inside};
 use crate::handle::{Held, Table};
 use crate::local::LocalCache;
-use crate::ops::{BlockingCache, Kind, Ttl};
+use crate::ops::{Kind, Ttl};
 use crate::runtime;
-use crate::value::Value;
 
 pub(super) static CACHES: Table<AnyCache> = Table::new();
 
@@ -58,15 +56,37 @@ pub(super) fn publish(cache: AnyCache) -> Result<lc_cache> {
 #[inline]
 pub(super) fn with_cache<R>(
     handle: lc_cache,
-    operation: impl FnOnce(&Reached) -> Result<R>,
+    operation: impl FnOnce(&AnyCache) -> Result<R>,
 ) -> Result<R> {
     let held = CACHES.get(fork::enter(), handle).ok_or_else(unknown)?;
-    let reached = match *held {
-        AnyCache::Local(_) => Reached::Inside(held),
-        _ => Reached::Outside(leave_with(held)?),
-    };
-    // At one place, so that it is inlined there.
-    operation(&reached)
+    match *held {
+        AnyCache::Local(_) => operation(&held),
+        _ => operation(&*leave_with(held)?),
+    }
+}
+
+/// The cache that `handle` names, inside the gate: for the frequent operations, which on a Local cache
+/// need not enter it once more ([`local`]), and go [`elsewhere`] on another.
+#[inline(always)]
+pub(super) fn held(handle: lc_cache) -> Option<Held<AnyCache>> {
+    CACHES.get(fork::enter(), handle)
+}
+
+#[inline(always)]
+pub(super) fn local(held: &Held<AnyCache>) -> Option<(&LocalCache, &Inside)> {
+    match &**held {
+        AnyCache::Local(cache) => Some((cache, held.inside())),
+        _ => None,
+    }
+}
+
+#[cold]
+#[inline(never)]
+pub(super) fn elsewhere(
+    held: Held<AnyCache>,
+    operation: impl FnOnce(&AnyCache) -> Result<lc_status, Failed>,
+) -> Result<lc_status, Failed> {
+    operation(&*leave_with(held)?)
 }
 
 /// Leaves the gate with a reference to a cache that may wait.
@@ -75,68 +95,6 @@ fn leave_with(held: Held<AnyCache>) -> Result<Arc<AnyCache>> {
     drop(held);
     runtime::refuse_library_thread()?;
     Ok(shared)
-}
-
-/// A cache as an operation reaches it.
-pub(super) enum Reached {
-    /// A Local cache, inside the gate.
-    Inside(Held<AnyCache>),
-    /// Another one, outside.
-    Outside(Arc<AnyCache>),
-}
-
-impl Deref for Reached {
-    type Target = AnyCache;
-
-    #[inline]
-    fn deref(&self) -> &AnyCache {
-        match self {
-            Self::Inside(held) => held,
-            Self::Outside(shared) => shared,
-        }
-    }
-}
-
-/// The frequent operations, which need not enter the gate once more.
-impl Reached {
-    #[inline]
-    fn local(&self) -> Option<(&LocalCache, &Inside)> {
-        match self {
-            Self::Inside(held) => match &**held {
-                AnyCache::Local(local) => Some((local, held.inside())),
-                _ => None,
-            },
-            Self::Outside(_) => None,
-        }
-    }
-
-    #[inline]
-    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Value>> {
-        match self.local() {
-            Some((local, inside)) => local.get_inside(inside, key),
-            None => AnyCache::get(self, key),
-        }
-    }
-
-    #[inline]
-    pub(super) fn get_into(
-        &self,
-        key: &[u8],
-        buf: &mut [MaybeUninit<u8>],
-    ) -> Result<Option<usize>> {
-        match self.local() {
-            Some((local, inside)) => local.get_into_inside(inside, key, buf),
-            None => AnyCache::get_into(self, key, buf),
-        }
-    }
-
-    #[inline]
-    pub(super) fn set(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<()> {
-        match self.local() {
-            Some((local, inside)) => local.set_inside(inside, key, value, ttl),
-            None => AnyCache::set(self, key, value, ttl),
-        }
-    }
 }
 
 /// As [`with_cache`], for what may take long on every kind of cache: the operation has a reference of its

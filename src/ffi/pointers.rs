@@ -16,12 +16,44 @@ use crate::key::{KEY_MAX, VALUE_MAX};
 /// Largest size of a size-tagged structure that is believed, in bytes.
 const STRUCT_MAX: usize = 4096;
 
+/// Why a pointer or a length is refused: small enough that the frequent functions pass it on in registers,
+/// and made into an [`Error`] where they have come to their end.
+#[derive(Clone, Copy)]
+pub(super) enum Refusal {
+    Null(&'static str),
+    /// A name of no bytes, and whether its pointer is NULL.
+    Empty(&'static str, bool),
+    /// What, its length, the largest one.
+    TooBig(&'static str, usize, usize),
+    Capacity,
+}
+
+impl From<Refusal> for Error {
+    #[cold]
+    #[inline(never)]
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Null(what) | Refusal::Empty(what, true) => null(what),
+            Refusal::Empty(what, false) => {
+                Self::new(ErrorKind::Invalid, format!("the {what} is empty"))
+            }
+            Refusal::TooBig(what, len, limit) => Self::new(
+                ErrorKind::TooBig,
+                format!("the {what} has {len} bytes, {limit} are allowed"),
+            ),
+            Refusal::Capacity => {
+                Self::new(ErrorKind::Invalid, "the buffer's capacity exceeds SSIZE_MAX")
+            }
+        }
+    }
+}
+
 /// A key. Empty and reserved ones are left to the cache to refuse.
 ///
 /// # Safety
 /// `data` is NULL or points to `len` bytes that nobody writes to during the call.
 #[inline]
-pub(super) unsafe fn key<'a>(data: *const c_void, len: usize) -> Result<&'a [u8]> {
+pub(super) unsafe fn key<'a>(data: *const c_void, len: usize) -> Result<&'a [u8], Refusal> {
     // SAFETY: the caller's promise is the same.
     unsafe { name(data, len, "key") }
 }
@@ -35,9 +67,12 @@ pub(super) unsafe fn name<'a>(
     data: *const c_void,
     len: usize,
     what: &'static str,
-) -> Result<&'a [u8]> {
+) -> Result<&'a [u8], Refusal> {
+    if len == 0 {
+        return Err(Refusal::Empty(what, data.is_null()));
+    }
     // SAFETY: the caller's promise is the same.
-    if len == 0 { Err(empty(data, what)) } else { unsafe { bytes(data, len, KEY_MAX, what) } }
+    unsafe { bytes(data, len, KEY_MAX, what) }
 }
 
 /// What keys begin with. NULL with length 0 is a legal empty one.
@@ -46,7 +81,7 @@ pub(super) unsafe fn name<'a>(
 /// As for [`key`].
 pub(super) unsafe fn prefix<'a>(data: *const c_void, len: usize) -> Result<&'a [u8]> {
     // SAFETY: the caller's promise is the same.
-    if len == 0 { Ok(&[]) } else { unsafe { bytes(data, len, KEY_MAX, "prefix") } }
+    if len == 0 { Ok(&[]) } else { Ok(unsafe { bytes(data, len, KEY_MAX, "prefix")? }) }
 }
 
 /// A value. NULL with length 0 is a legal empty one.
@@ -54,7 +89,7 @@ pub(super) unsafe fn prefix<'a>(data: *const c_void, len: usize) -> Result<&'a [
 /// # Safety
 /// As for [`key`].
 #[inline]
-pub(super) unsafe fn value<'a>(data: *const c_void, len: usize) -> Result<&'a [u8]> {
+pub(super) unsafe fn value<'a>(data: *const c_void, len: usize) -> Result<&'a [u8], Refusal> {
     // SAFETY: the caller's promise is the same.
     if len == 0 { Ok(&[]) } else { unsafe { bytes(data, len, VALUE_MAX, "value") } }
 }
@@ -65,11 +100,11 @@ unsafe fn bytes<'a>(
     len: usize,
     limit: usize,
     what: &'static str,
-) -> Result<&'a [u8]> {
+) -> Result<&'a [u8], Refusal> {
     if len > limit {
-        return Err(too_big(what, len, limit));
+        return Err(Refusal::TooBig(what, len, limit));
     }
-    let data = NonNull::new(data.cast_mut()).ok_or_else(|| null(what))?;
+    let data = NonNull::new(data.cast_mut()).ok_or(Refusal::Null(what))?;
     // SAFETY: not NULL, `len` is far below `isize::MAX`, and the caller promises that the bytes are there
     // and stay as they are.
     Ok(unsafe { std::slice::from_raw_parts(data.as_ptr().cast(), len) })
@@ -83,15 +118,15 @@ unsafe fn bytes<'a>(
 pub(super) unsafe fn buffer<'a>(
     data: *mut c_void,
     capacity: usize,
-) -> Result<&'a mut [MaybeUninit<u8>]> {
+) -> Result<&'a mut [MaybeUninit<u8>], Refusal> {
     if capacity > isize::MAX as usize {
-        return Err(Error::new(ErrorKind::Invalid, "the buffer's capacity exceeds SSIZE_MAX"));
+        return Err(Refusal::Capacity);
     }
     match NonNull::new(data) {
         // SAFETY: not NULL and not too long; the caller promises that the bytes are writable and unshared.
         Some(data) => Ok(unsafe { std::slice::from_raw_parts_mut(data.as_ptr().cast(), capacity) }),
         None if capacity == 0 => Ok(&mut []),
-        None => Err(null("buffer")),
+        None => Err(Refusal::Null("buffer")),
     }
 }
 
@@ -141,7 +176,7 @@ pub(super) fn check_count<T>(n: usize) -> Result<()> {
 /// As for [`key`], with the two fields.
 pub(super) unsafe fn key_of<'a>(bytes: &lc_bytes) -> Result<&'a [u8]> {
     // SAFETY: the caller's promise is the same.
-    unsafe { key(bytes.data, bytes.len) }
+    Ok(unsafe { key(bytes.data, bytes.len)? })
 }
 
 /// A value of a batch.
@@ -150,7 +185,7 @@ pub(super) unsafe fn key_of<'a>(bytes: &lc_bytes) -> Result<&'a [u8]> {
 /// As for [`value`], with the two fields.
 pub(super) unsafe fn value_of<'a>(bytes: &lc_bytes) -> Result<&'a [u8]> {
     // SAFETY: the caller's promise is the same.
-    unsafe { value(bytes.data, bytes.len) }
+    Ok(unsafe { value(bytes.data, bytes.len)? })
 }
 
 /// A NUL-terminated text in UTF-8.
@@ -215,8 +250,8 @@ impl<T> Out<T> {
     /// # Safety
     /// `place` is NULL or a writable, aligned place that nobody else uses during the call.
     #[inline]
-    pub(super) unsafe fn new(place: *mut T, what: &'static str) -> Result<Self> {
-        NonNull::new(place).map(Self).ok_or_else(|| null(what))
+    pub(super) unsafe fn new(place: *mut T, what: &'static str) -> Result<Self, Refusal> {
+        NonNull::new(place).map(Self).ok_or(Refusal::Null(what))
     }
 
     /// As [`Out::new`], but NULL is legal: nothing is asked for.
@@ -326,18 +361,4 @@ pub(super) fn copy_text(text: &str, buffer: &mut [MaybeUninit<u8>]) {
 #[cold]
 pub(super) fn null(what: &'static str) -> Error {
     Error::new(ErrorKind::Invalid, format!("{what} is NULL"))
-}
-
-#[cold]
-fn empty(data: *const c_void, what: &'static str) -> Error {
-    if data.is_null() {
-        null(what)
-    } else {
-        Error::new(ErrorKind::Invalid, format!("the {what} is empty"))
-    }
-}
-
-#[cold]
-fn too_big(what: &'static str, len: usize, limit: usize) -> Error {
-    Error::new(ErrorKind::TooBig, format!("the {what} has {len} bytes, {limit} are allowed"))
 }

@@ -112,7 +112,7 @@ impl LocalCache {
         check_value(digits.as_bytes(), self.0.max_value_bytes)?;
         let value = digits.as_bytes();
         let change = Change { value, expires_at, stamp: None, now };
-        let old = match shard.overwrite(hash, key, &change, || true, &mut removed)? {
+        let old = match shard.overwrite(hash, key, &change, || true) {
             Overwrite::Impossible(_) => {
                 // A block of two dozen bytes is made quickly enough under the lock.
                 let new = Birth::plain(expires_at).entry(hash, key, value)?;
@@ -120,11 +120,13 @@ impl LocalCache {
                 drop(shard);
                 old.as_ref().map_or(NEVER, Value::expires_at)
             }
-            Overwrite::Done { old_expiry } => {
+            Overwrite::Done { old_expiry, removed: pushed_out } => {
                 drop(shard);
+                removed = pushed_out.map_or(removed, |removed| *removed);
                 old_expiry
             }
             Overwrite::Refused => NEVER,
+            Overwrite::NoMemory => return Err(ErrorKind::NoMemory.into()),
         };
         if !self.is_ahead(old) {
             self.note_expired(&inside, key);

@@ -32,10 +32,14 @@ pub(super) enum Overwrite<V> {
     Impossible(V),
     /// Refused by the caller's condition.
     Refused,
+    /// No memory to register the expiry: nothing has changed.
+    NoMemory,
     /// Done.
     Done {
         /// When the old value was to expire.
         old_expiry: u64,
+        /// What had to go because of it, where something had.
+        removed: Option<Box<Removed>>,
     },
 }
 
@@ -81,37 +85,49 @@ impl Writing<'_> {
     }
 
     /// Replaces the value of `key` in place if there is an entry that allows it, and `valid` agrees.
-    #[inline]
+    #[inline(always)]
     pub(super) fn overwrite<V: FnOnce() -> bool>(
         &mut self,
         hash: KeyHash,
         key: &[u8],
         new: &Change<'_>,
         valid: V,
-        removed: &mut Removed,
-    ) -> Result<Overwrite<V>> {
+    ) -> Overwrite<V> {
         let hash = hash.in_shard();
         let Some(entry) = find_mut(&mut self.table, hash, key) else {
-            return Ok(Overwrite::Impossible(valid));
+            return Overwrite::Impossible(valid);
         };
         if !entry.can_overwrite(new.value.len(), new.stamp.is_some()) {
-            return Ok(Overwrite::Impossible(valid));
+            return Overwrite::Impossible(valid);
         }
         if !valid() {
-            return Ok(Overwrite::Refused);
+            return Overwrite::Refused;
         }
         let old_expiry = entry.expires_at();
-        self.side.wheel.register(hash, old_expiry, new.expires_at, new.now)?;
+        let registered = self.side.wheel.is_registered(old_expiry, new.expires_at);
+        if !registered
+            && self.side.wheel.register(hash, old_expiry, new.expires_at, new.now).is_err()
+        {
+            return Overwrite::NoMemory;
+        }
         if self.side.bound.is_some() {
             super::eviction::note_use(entry);
         }
         // SAFETY: the shard is locked for writing, see the last invariant of `store`.
         unsafe { entry.overwrite(new.value, new.expires_at, new.stamp) };
-        if new.expires_at != NEVER {
-            self.compact(new.now);
-            self.shrink(removed);
-        }
-        Ok(Overwrite::Done { old_expiry })
+        // The registration is all that grows.
+        let removed = if registered { None } else { self.tidy(new.now) };
+        Overwrite::Done { old_expiry, removed }
+    }
+
+    /// To be called after something was registered; answers with what had to go, where something had.
+    #[cold]
+    #[inline(never)]
+    fn tidy(&mut self, now: u64) -> Option<Box<Removed>> {
+        let mut removed = Removed::default();
+        self.compact(now);
+        self.shrink(&mut removed);
+        (!removed.is_empty()).then(|| Box::new(removed))
     }
 
     /// Puts `new` in, and returns the entry that it replaces. `now` matters only where `new` expires.

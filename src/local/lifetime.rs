@@ -78,7 +78,7 @@ impl LocalCache {
 
     #[inline]
     pub(super) fn is_ahead(&self, at: u64) -> bool {
-        at == NEVER || at > self.0.clock.now()
+        at == NEVER || self.0.clock.is_ahead(at)
     }
 
     /// What an entry is.
@@ -107,6 +107,13 @@ impl LocalCache {
             0 => None,
             ms => Some(Remaining::For(Duration::from_millis(ms))),
         }
+    }
+
+    /// The default TTL in milliseconds, `None` where it never ends.
+    #[cfg_attr(not(feature = "capi"), allow(dead_code, reason = "for the C API alone"))]
+    pub(crate) fn default_ttl_ms(&self) -> Option<u64> {
+        // It was checked when the cache was made.
+        Ttl::Default.resolve(self.0.lifetimes.default_ttl).unwrap_or(None)
     }
 
     /// When something with this TTL expires, given that it is stored now. `None`: at once.

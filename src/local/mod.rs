@@ -90,6 +90,8 @@ struct Inner {
     /// Of snapshots.
     keyring: Option<Keyring>,
     max_value_bytes: usize,
+    /// Values of fewer bytes may be written over old ones in place, unless a call asks for attributes.
+    in_place_below: usize,
     sweep_interval: Duration,
     name: Option<String>,
     /// The process generation (plus one) whose sweeper knows this cache.
@@ -111,6 +113,16 @@ impl Clock {
             Self::System => crate::clock::now_ms(),
             #[cfg(any(test, fuzzing))]
             Self::Virtual(now) => now.load(std::sync::atomic::Ordering::SeqCst),
+        }
+    }
+
+    /// Whether `at` is still to come.
+    #[inline]
+    fn is_ahead(&self, at: u64) -> bool {
+        match self {
+            Self::System => crate::clock::is_ahead(at),
+            #[cfg(any(test, fuzzing))]
+            Self::Virtual(_) => at > self.now(),
         }
     }
 }

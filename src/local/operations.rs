@@ -3,7 +3,7 @@
 //!
 //! Locking: each operation locks one shard at a time, for reading where it changes nothing.
 
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
@@ -13,14 +13,15 @@ use super::change::{Change, Overwrite, Removed};
 use super::lifetime::Birth;
 use super::store::{KeyHash, Writing};
 use super::{eviction, sweeper, tags};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::fork::{self, Inside};
-use crate::key::{check_key, check_value};
+use crate::key::{check_key, check_value, is_usual};
 use crate::metrics::{self, Operation};
 use crate::ops::{
     BlockingCache, Event, Events, Found, GetOptions, Kind, Listener, Loader, Lock, OwnedLoader,
-    Remaining, SetOptions, Swap, Tier, Ttl,
+    Remaining, SetOptions, Swap, TTL_MAX_MS, Tier, Ttl,
 };
+use crate::random;
 use crate::stats::{CacheStats, Counter};
 use crate::value::{Extra, NEVER, Value, drop_many};
 
@@ -30,7 +31,7 @@ const SMALL: usize = 1024;
 /// Values of at most this many bytes may be written over the old one in place, under the shard's lock. At
 /// 4 KiB that takes half the time of a new block, most of which goes into the allocator's far ends; larger
 /// ones are made ready outside of the lock.
-const IN_PLACE: usize = 4096;
+pub(super) const IN_PLACE: usize = 4096;
 
 /// How many registrations are looked at before a lock is given back: some 50 µs.
 pub(super) const SWEEP_PORTION: usize = 128;
@@ -47,37 +48,36 @@ impl LocalCache {
     #[doc(hidden)]
     #[inline]
     pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&Value) -> R) -> Result<Option<R>> {
-        self.get_with_inside(&fork::enter(), key, read)
+        check_key(key)?;
+        Ok(self.get_with_checked(&fork::enter(), key, read))
     }
 
     /// Stores a small value in place of an old one without attributes; false where that can't be done.
-    #[inline]
+    #[inline(always)]
     fn overwrite(
         &self,
         inside: &Inside,
+        hash: KeyHash,
         key: &[u8],
         value: &[u8],
         ttl_ms: Option<u64>,
-    ) -> Result<bool> {
-        let store = &self.0.store;
+    ) -> bool {
         // The clock is asked once.
         let now = if ttl_ms.is_some() { self.0.clock.now() } else { 0 };
         let expires_at = ttl_ms.map_or(NEVER, |ms| now.saturating_add(ms).min(NEVER - 1));
-        let hash = store.hash(key);
         let change = Change { value, expires_at, stamp: None, now };
-        let mut removed = Removed::default();
-        let done = store.write(hash).overwrite(hash, key, &change, || true, &mut removed)?;
-        let Overwrite::Done { old_expiry } = done else { return Ok(false) };
+        let done = self.0.store.write(hash).overwrite(hash, key, &change, || true);
+        let Overwrite::Done { old_expiry, removed } = done else { return false };
+        if let Some(removed) = removed {
+            self.note_removed(inside, &removed);
+        }
         if old_expiry <= now || now == 0 && !self.is_ahead(old_expiry) {
             self.note_expired(inside, key);
-        }
-        if !removed.is_empty() {
-            self.note_removed(inside, &removed);
         }
         if expires_at != NEVER {
             sweeper::watch(&self.0);
         }
-        Ok(true)
+        true
     }
 
     /// Stores a value, if `valid` agrees under the shard's lock just before. False if it did not.
@@ -97,24 +97,24 @@ impl LocalCache {
             Extra::Stamp(stamp) => Some(Some(*stamp)),
             Extra::Attributes { .. } => None,
         };
-        let mut removed = Removed::default();
         let done = match stamp {
             Some(stamp) if value.len() <= IN_PLACE => {
                 let now = self.now_for(expires_at);
                 let change = Change { value, expires_at, stamp, now };
                 let mut shard = self.0.store.write(hash);
-                shard.overwrite(hash, key, &change, valid, &mut removed)?
+                shard.overwrite(hash, key, &change, valid)
             }
             _ => Overwrite::Impossible(valid),
         };
         match done {
             Overwrite::Refused => Ok(false),
-            Overwrite::Done { old_expiry } => {
+            Overwrite::NoMemory => Err(ErrorKind::NoMemory.into()),
+            Overwrite::Done { old_expiry, removed } => {
+                if let Some(removed) = removed {
+                    self.note_removed(inside, &removed);
+                }
                 if !self.is_ahead(old_expiry) {
                     self.note_expired(inside, key);
-                }
-                if !removed.is_empty() {
-                    self.note_removed(inside, &removed);
                 }
                 if expires_at != NEVER {
                     sweeper::watch(&self.0);
@@ -144,9 +144,7 @@ impl LocalCache {
         let expires_at = new.expires_at();
         let mut removed = Removed::default();
         let put = self.0.store.put_if(hash, new, self.now_for(expires_at), decide, &mut removed);
-        if !removed.is_empty() {
-            self.note_removed(inside, &removed);
-        }
+        self.note_and_drop(inside, removed);
         let Some(old) = put? else { return Ok(false) };
         if let Some(old) = old
             && !self.is_ahead(old.expires_at())
@@ -157,6 +155,17 @@ impl LocalCache {
             sweeper::watch(&self.0);
         }
         Ok(true)
+    }
+
+    /// As [`LocalCache::note_removed`]. Mostly there is nothing.
+    #[inline(always)]
+    fn note_and_drop(&self, inside: &Inside, removed: Removed) {
+        if removed.is_empty() {
+            // It holds nothing; to look for something to drop would take a call.
+            mem::forget(removed);
+        } else {
+            self.note_removed(inside, &removed);
+        }
     }
 
     /// Counts entries that a bound pushed out, those that had expired as such.
@@ -235,36 +244,65 @@ impl LocalCache {
 
 /// The frequent operations for a caller that is inside the fork gate already, inlined into it.
 impl LocalCache {
-    /// As [`BlockingCache::get`].
+    /// As [`BlockingCache::get`], for a key that was checked.
     #[inline(always)]
-    pub(crate) fn get_inside(&self, inside: &Inside, key: &[u8]) -> Result<Option<Value>> {
-        check_key(key)?;
-        let _timing = self.0.durations.sample(inside, Operation::Get);
+    pub(crate) fn get_checked(&self, inside: &Inside, key: &[u8]) -> Option<Value> {
+        if inside.is_sampled() { self.pin_timed(inside, key) } else { self.pin(inside, key) }
+    }
+
+    /// As [`LocalCache::get_with`], for a key that was checked.
+    #[inline(always)]
+    fn get_with_checked<R>(
+        &self,
+        inside: &Inside,
+        key: &[u8],
+        read: impl FnOnce(&Value) -> R,
+    ) -> Option<R> {
+        if inside.is_sampled() {
+            self.read_timed(inside, key, read)
+        } else {
+            self.read(inside, key, read)
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn pin_timed(&self, inside: &Inside, key: &[u8]) -> Option<Value> {
+        let _timing = self.0.durations.time(Operation::Get);
+        self.pin(inside, key)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read_timed<R>(
+        &self,
+        inside: &Inside,
+        key: &[u8],
+        read: impl FnOnce(&Value) -> R,
+    ) -> Option<R> {
+        let _timing = self.0.durations.time(Operation::Get);
+        self.read(inside, key, read)
+    }
+
+    #[inline(always)]
+    fn pin(&self, inside: &Inside, key: &[u8]) -> Option<Value> {
         let hash = self.0.store.hash(key);
         let shard = self.0.store.read(hash);
         let found = shard.find(hash, key).filter(|entry| self.lives(entry));
         let found = found.inspect(|entry| self.note_use(entry)).cloned();
         drop(shard);
         self.tally(inside, if found.is_some() { Counter::Hits } else { Counter::Misses });
-        Ok(found)
+        found
     }
 
-    /// As [`LocalCache::get_with`].
     #[inline(always)]
-    fn get_with_inside<R>(
-        &self,
-        inside: &Inside,
-        key: &[u8],
-        read: impl FnOnce(&Value) -> R,
-    ) -> Result<Option<R>> {
-        check_key(key)?;
-        let _timing = self.0.durations.sample(inside, Operation::Get);
+    fn read<R>(&self, inside: &Inside, key: &[u8], read: impl FnOnce(&Value) -> R) -> Option<R> {
         let hash = self.0.store.hash(key);
         let shard = self.0.store.read(hash);
         let Some(entry) = shard.find(hash, key).filter(|entry| self.lives(entry)) else {
             drop(shard);
             self.tally(inside, Counter::Misses);
-            return Ok(None);
+            return None;
         };
         self.note_use(entry);
         let result = if entry.len() <= SMALL {
@@ -277,22 +315,55 @@ impl LocalCache {
             read(&pin)
         };
         self.tally(inside, Counter::Hits);
-        Ok(Some(result))
+        Some(result)
     }
 
-    /// As [`BlockingCache::get_into`].
+    /// As [`BlockingCache::get_into`], for a key that was checked.
     #[inline(always)]
-    pub(crate) fn get_into_inside(
+    pub(crate) fn get_into_checked(
         &self,
         inside: &Inside,
         key: &[u8],
         buf: &mut [MaybeUninit<u8>],
-    ) -> Result<Option<usize>> {
-        self.get_with_inside(inside, key, |value| value.copy_into(buf))
+    ) -> Option<usize> {
+        self.get_with_checked(inside, key, |value| value.copy_into(buf))
     }
 
-    /// As [`BlockingCache::set`].
-    #[inline]
+    /// [`BlockingCache::set`] in its usual case: where it can write over an entry in place, which neither
+    /// makes one nor moves one about. False where it could not, or the arguments are in doubt. `ttl_ms` is
+    /// in milliseconds, `None` for an entry that never expires.
+    #[inline(always)]
+    pub(crate) fn set_in_place(
+        &self,
+        inside: &Inside,
+        key: &[u8],
+        value: &[u8],
+        ttl_ms: Option<u64>,
+    ) -> bool {
+        if !is_usual(key) || !self.goes_in_place(inside, value) {
+            return false;
+        }
+        // What depends on the TTL is compiled twice, with and without one: all else stands before it.
+        let hash = self.0.store.hash(key);
+        if ttl_ms.is_some_and(|ms| ms == 0 || ms > TTL_MAX_MS) {
+            return false;
+        }
+        let ttl_ms = ttl_ms.map(|ms| random::shortened(ms, self.0.lifetimes.jitter));
+        if !self.overwrite(inside, hash, key, value, ttl_ms) {
+            return false;
+        }
+        self.tally(inside, Counter::Sets);
+        true
+    }
+
+    /// Whether [`LocalCache::set_in_place`] tries this value.
+    #[inline(always)]
+    fn goes_in_place(&self, inside: &Inside, value: &[u8]) -> bool {
+        value.len() < self.0.in_place_below && !inside.is_sampled()
+    }
+
+    /// As [`BlockingCache::set`], after [`LocalCache::set_in_place`] has said no.
+    #[inline(never)]
     pub(crate) fn set_inside(
         &self,
         inside: &Inside,
@@ -303,17 +374,15 @@ impl LocalCache {
         check_key(key)?;
         check_value(value, self.0.max_value_bytes)?;
         let _timing = self.0.durations.sample(inside, Operation::Set);
-        // The usual case by itself: it neither makes an entry nor moves one about.
-        if value.len() <= IN_PLACE && self.0.lifetimes.is_plain() {
-            let ttl_ms = self.ttl_ms(ttl)?;
-            if ttl_ms != Some(0) && self.overwrite(inside, key, value, ttl_ms)? {
-                self.tally(inside, Counter::Sets);
-                return Ok(());
-            }
-        }
         match self.birth(ttl)? {
             Some(birth) => {
-                self.store(inside, key, value, birth, || true)?;
+                if self.goes_in_place(inside, value) {
+                    // That was tried.
+                    let hash = self.0.store.hash(key);
+                    self.put_if(inside, hash, birth.entry(hash, key, value)?, |_| true)?;
+                } else {
+                    self.store(inside, key, value, birth, || true)?;
+                }
                 self.tally(inside, Counter::Sets);
             }
             None => {
@@ -338,15 +407,23 @@ impl BlockingCache for LocalCache {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Value>> {
-        self.get_inside(&fork::enter(), key)
+        check_key(key)?;
+        Ok(self.get_checked(&fork::enter(), key))
     }
 
     fn get_into(&self, key: &[u8], buf: &mut [MaybeUninit<u8>]) -> Result<Option<usize>> {
-        self.get_into_inside(&fork::enter(), key, buf)
+        check_key(key)?;
+        Ok(self.get_into_checked(&fork::enter(), key, buf))
     }
 
     fn set(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<()> {
-        self.set_inside(&fork::enter(), key, value, ttl)
+        let inside = fork::enter();
+        if let Ok(ttl_ms) = ttl.resolve(self.0.lifetimes.default_ttl)
+            && self.set_in_place(&inside, key, value, ttl_ms)
+        {
+            return Ok(());
+        }
+        self.set_inside(&inside, key, value, ttl)
     }
 
     fn delete(&self, key: &[u8]) -> Result<bool> {

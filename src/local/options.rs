@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::lifetime::Lifetimes;
 use super::loading::Voids;
 use super::locks::Locks;
+use super::operations::IN_PLACE;
 use super::store::{Bounds, SHARDS_MAX, Store};
 use super::tags::Tags;
 use super::{Clock, Inner, LocalCache};
@@ -222,16 +223,19 @@ impl LocalCache {
         let tick_ms = (local.sweep_interval.as_millis() / 2).clamp(1, 1 << 40) as u64;
         // The seed of the hashes is made under a lock.
         let _inside = fork::enter();
+        let lifetimes = Lifetimes {
+            default_ttl: common.default_ttl,
+            jitter: common.ttl_jitter,
+            stale_ms: common.stale_ttl.as_millis() as u64,
+            refresh_ahead: common.refresh_ahead,
+            negative_ms: common.negative_ttl.as_millis() as u64,
+        };
+        let in_place = IN_PLACE.min(common.max_value_bytes);
+        let in_place_below = if lifetimes.is_plain() { in_place + 1 } else { 0 };
         Self(Arc::new(Inner {
             store: Store::new(shards, tick_ms, clock.now(), bounds),
             counters: Counters::default(),
-            lifetimes: Lifetimes {
-                default_ttl: common.default_ttl,
-                jitter: common.ttl_jitter,
-                stale_ms: common.stale_ttl.as_millis() as u64,
-                refresh_ahead: common.refresh_ahead,
-                negative_ms: common.negative_ttl.as_millis() as u64,
-            },
+            lifetimes,
             tags: Tags::default(),
             flights: Flights::new(),
             voids: Voids::default(),
@@ -240,6 +244,7 @@ impl LocalCache {
             durations: Durations::new(),
             keyring,
             max_value_bytes: common.max_value_bytes,
+            in_place_below,
             sweep_interval: local.sweep_interval,
             name: common.name.clone(),
             watched_in: AtomicU32::new(0),

@@ -41,7 +41,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::ops::Deref;
 
 use dashmap::SharedValue;
-use hashbrown::raw::RawTable;
+use hashbrown::raw::{Bucket, RawTable};
 
 use super::eviction;
 use super::policy::{Ghosts, Queue};
@@ -54,10 +54,12 @@ use crate::value::{Value, drop_many, prefetch};
 pub(super) const SHARDS_MAX: usize = 1 << 16;
 
 /// Slots in a cache line.
-const NEAR: usize = 64 / size_of::<(Slot, SharedValue<()>)>();
+const NEAR: usize = 64 / size_of::<Place>();
 
 /// What a shard holds; the unit is DashMap's value.
-pub(super) type Table = RawTable<(Slot, SharedValue<()>)>;
+pub(super) type Table = RawTable<Place>;
+
+type Place = (Slot, SharedValue<()>);
 
 /// A block in a table. Equal where the keys are, as a DashMap wants it.
 pub(super) struct Slot(pub(super) Value);
@@ -245,7 +247,7 @@ impl Store {
     }
 
     /// The keyed hash of `key`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn hash(&self, key: &[u8]) -> KeyHash {
         let mut hasher = self.map.hasher().build_hasher();
         hasher.write(key);
@@ -361,38 +363,51 @@ impl Reading<'_> {
 /// under way while the tags are; and the block's further lines while the key is compared.
 #[inline(always)]
 pub(super) fn find<'a>(table: &'a Table, hash: u32, key: &[u8]) -> Option<&'a Value> {
-    prefetch_slot(table, hash);
-    let slot = table.get(spread(hash), |slot| {
-        slot.0.prefetch();
-        slot.0.has_key(key)
-    });
-    slot.map(|slot| &slot.0.0)
+    // SAFETY: the bucket is of this table, which is borrowed as long as the result.
+    place_of(table, hash, key).map(|place| unsafe { &place.as_ref().0.0 })
 }
 
 /// As [`find`], to change the entry.
 #[inline(always)]
 pub(super) fn find_mut<'a>(table: &'a mut Table, hash: u32, key: &[u8]) -> Option<&'a mut Value> {
+    // SAFETY: as in `find`, and the table is borrowed uniquely.
+    place_of(table, hash, key).map(|place| unsafe { &mut place.as_mut().0.0 })
+}
+
+/// Where the entry of `key` stands. The search compares hashes alone, and the key is compared once, after
+/// it: so the search is short enough to be inlined.
+#[inline(always)]
+fn place_of(table: &Table, hash: u32, key: &[u8]) -> Option<Bucket<Place>> {
     prefetch_slot(table, hash);
-    let slot = table.get_mut(spread(hash), |slot| {
+    let place = table.find(spread(hash), |(slot, _)| {
         slot.0.prefetch();
-        slot.0.has_key(key)
-    });
-    slot.map(|slot| &mut slot.0.0)
+        slot.0.hash() == hash
+    })?;
+    // SAFETY: the bucket is of this table, which is borrowed.
+    if unsafe { place.as_ref() }.0.has_key(key) {
+        Some(place)
+    } else {
+        place_among(table, hash, key)
+    }
+}
+
+/// As [`place_of`], where the first entry of this hash has another key.
+#[cold]
+#[inline(never)]
+fn place_among(table: &Table, hash: u32, key: &[u8]) -> Option<Bucket<Place>> {
+    table.find(spread(hash), |(slot, _)| slot.0.hash() == hash && slot.has_key(key))
 }
 
 /// Asks for the lines of the slots where an entry of this hash is in most cases: at the place that the
 /// hash names, or among the next few.
 #[inline(always)]
 fn prefetch_slot(table: &Table, hash: u32) {
-    let mask = table.buckets() - 1;
-    // An empty table has no slots.
-    if mask != 0 {
-        // SAFETY: the mask is one less than the number of buckets, which is a power of two.
-        let slot = unsafe { table.bucket(hash as usize & mask) }.as_ptr();
-        prefetch(slot);
-        // Slots are counted downwards. Near the table's end this is another's memory: no harm in asking.
-        prefetch(slot.wrapping_sub(NEAR));
-    }
+    // Slots are counted downwards. Near the table's end, and of a table without slots, this is another's
+    // memory: no harm in asking.
+    let place = hash as usize & (table.buckets() - 1);
+    let slot = table.data_end().as_ptr().cast::<Place>().wrapping_sub(place + 1);
+    prefetch(slot);
+    prefetch(slot.wrapping_sub(NEAR));
 }
 
 /// Asks for all that look-ups of these hashes will touch, so that they wait for memory together and not

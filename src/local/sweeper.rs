@@ -59,7 +59,7 @@ fn list() -> MutexGuard<'static, List> {
 }
 
 /// Sees to it that the sweeper knows `cache`. To be called after an entry was registered.
-#[inline]
+#[inline(always)]
 pub(super) fn watch(cache: &Arc<Inner>) {
     if cache.watched_in.load(Acquire) != fork::generation() + 1 {
         start_watching(cache);

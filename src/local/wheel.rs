@@ -59,10 +59,18 @@ impl Wheel {
     /// up to now; [`NEVER`] also where it is new.
     #[inline]
     pub(super) fn register(&mut self, hash: u32, old: u64, at: u64, now: u64) -> Result<()> {
-        if at == NEVER || old != NEVER && (old <= at || self.tick_of(old) <= self.tick_of(at)) {
-            return Ok(());
-        }
-        self.push(self.tick_for(at, now), hash)
+        if self.is_registered(old, at) { Ok(()) } else { self.push(self.tick_for(at, now), hash) }
+    }
+
+    /// Whether [`Wheel::register`] has nothing to do.
+    #[inline(always)]
+    pub(super) fn is_registered(&self, old: u64, at: u64) -> bool {
+        at == NEVER || old <= at || old != NEVER && self.is_tick_before(old, at)
+    }
+
+    #[inline(never)]
+    fn is_tick_before(&self, old: u64, at: u64) -> bool {
+        self.tick_of(old) <= self.tick_of(at)
     }
 
     /// Adds a registration.

@@ -4,13 +4,46 @@ use std::ops::ControlFlow;
 use std::thread;
 
 use super::*;
+use crate::local::change::{Change, Overwrite, Removed};
+use crate::local::lifetime::Birth;
+use crate::local::store::{Bounds, Store};
 use crate::ops::{SetOptions, Stale, Swap, Tier};
+use crate::value::NEVER;
 
 fn options(ttl: Ttl, stale: u64, tags: &[&[u8]]) -> SetOptions {
     let mut options = SetOptions::new(ttl);
     options.stale = Stale::For(Duration::from_millis(stale));
     options.tags = tags.iter().map(|tag| tag.to_vec()).collect();
     options
+}
+
+/// By a hash of 64 bits that is drawn for each cache no test could find such keys.
+#[test]
+fn keys_of_one_hash_are_told_apart() {
+    let store = Store::new(1, 1000, 1, Bounds::default());
+    let hash = store.hash(b"any");
+    let entry =
+        |key: &[u8]| Birth::plain(NEVER).entry(hash, key, &key.to_ascii_uppercase()).unwrap();
+    let long = [b'k'; 100];
+    let keys: [&[u8]; 5] = [b"a", b"key-1234", b"key-1235", b"key-of-more-than-16-bytes", &long];
+    let mut removed = Removed::default();
+    let mut shard = store.write(hash);
+    for key in keys {
+        assert!(shard.find(hash, key).is_none());
+        assert!(shard.put(entry(key), 0, &mut removed).unwrap().is_none());
+    }
+    for key in keys {
+        assert_eq!(shard.find(hash, key).unwrap().key(), key);
+        assert_eq!(shard.put(entry(key), 0, &mut removed).unwrap().unwrap().key(), key);
+        let change = Change { value: key, expires_at: NEVER, stamp: None, now: 0 };
+        let done = shard.overwrite(hash, key, &change, || true);
+        assert!(matches!(done, Overwrite::Done { old_expiry: NEVER, removed: None }));
+    }
+    for key in keys {
+        assert_eq!(**shard.find(hash, key).unwrap(), *key);
+        assert_eq!(shard.take(hash, key).unwrap().key(), key);
+        assert!(shard.find(hash, key).is_none());
+    }
 }
 
 #[test]
