@@ -37,8 +37,8 @@ use crate::error::{Error, ErrorKind, Result};
 const RETRIES: u32 = 8;
 /// Longest wait before that.
 const WAIT_MAX: Duration = Duration::from_millis(200);
-/// Connections that are kept to nodes which take slots over.
-const ASKED_MAX: usize = 16;
+/// Connections that are kept to nodes which take slots over, or are asked apart from their slots.
+const ASKED_MAX: usize = 64;
 
 /// A Cluster.
 #[derive(Clone)]
@@ -47,7 +47,7 @@ pub(super) struct Cluster {
     asking: Arc<Asking>,
 }
 
-/// Connections to nodes that take slots over.
+/// Connections to nodes that take slots over, or are asked apart from their slots.
 struct Asking {
     endpoint: Endpoint,
     resolver: Resolver,
@@ -130,6 +130,22 @@ impl Cluster {
                     Next::Over(error) => return over(error, true),
                 },
             }
+        }
+    }
+
+    /// Sends the commands of `request` to one node, in one write, and returns its replies: refusals too.
+    pub(super) async fn call_node(
+        &self,
+        node: &HostPort,
+        request: &Request,
+        home: &Handle,
+    ) -> Result<Vec<Reply>, Trip> {
+        let pipe = self.asking.pipe(node, home).await.map_err(Trip::NotSent)?;
+        let replies = pipe.call_server(request).await?.many();
+        if replies.len() == request.replies() {
+            Ok(replies)
+        } else {
+            Err(Trip::Unknown(broken(&"another number of replies")))
         }
     }
 

@@ -18,8 +18,8 @@
 //! Where nothing is stored the callers get what was loaded all the same, as their calls overlap. Stamps of
 //! tags are read before the load: an invalidation during it is seen by the value's first reader.
 //!
-//! Inside of a loader nobody waits for a lease: who finds another's loads without one, so that processes
-//! can't wait for each other in a circle.
+//! Inside of a loader nobody waits for a lease: who finds another's shares it and loads too, so that
+//! processes can't wait for each other in a circle. So do all with `single_flight=process`.
 
 use std::time::{Duration, Instant};
 
@@ -355,22 +355,22 @@ impl Line<'_> {
     /// may have ended meanwhile.
     async fn claim(&self, call: &Call<'_>) -> Result<Claim> {
         let lease = self.shared().lease(call.key)?;
-        let mut reply = self.ask_for(call, lease.as_ref()).await?;
-        let mut kept = lease;
-        if let Reply::Int(rest) = reply {
-            if !call.nested {
+        let share = call.nested || !self.shared().common.fleet_flight;
+        let mut parts = match self.ask_for(call, lease.as_ref(), share).await? {
+            Reply::Int(rest) if !share => {
                 let rest = u64::try_from(rest).map_or(LEASE, Duration::from_millis);
                 return Ok(Claim::Busy(rest));
             }
-            kept = None;
-            reply = self.ask_for(call, None).await?;
-        }
+            Reply::Array(parts) if !parts.is_empty() => parts,
+            _ => return Err(surprise("no claim")),
+        };
+        let found = parts.split_off(1);
+        let Some(Reply::BulkString(token)) = parts.pop() else { return Err(surprise("no token")) };
         let mut begun = Begun::with(Look::Missing(None));
-        begun.kept = kept.map(Lease::keep);
-        let Reply::Array(parts) = reply else { return Err(surprise("no claim")) };
-        if !parts.is_empty() {
+        begun.kept = lease.map(|lease| lease.keep(token));
+        if !found.is_empty() {
             let Ok([left, Reply::BulkString(stored), Reply::BulkString(hash)]) =
-                <[Reply; 3]>::try_from(parts)
+                <[Reply; 3]>::try_from(found)
             else {
                 return Err(surprise("no value with its time"));
             };
@@ -390,10 +390,11 @@ impl Line<'_> {
         Ok(Claim::Begun(begun))
     }
 
-    async fn ask_for(&self, call: &Call<'_>, lease: Option<&Lease>) -> Result<Reply> {
+    async fn ask_for(&self, call: &Call<'_>, lease: Option<&Lease>, share: bool) -> Result<Reply> {
         let mut claim = scripts::CLAIM.call(self.keyspace().full_key(call.key));
         if let Some(lease) = lease {
             claim = claim.also(&lease.key[..]).arg(&lease.token[..]).number(LEASE.as_millis());
+            claim = claim.number(u8::from(share));
         }
         self.run(&claim, false).await
     }

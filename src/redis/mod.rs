@@ -16,7 +16,8 @@
 //! | `tracked` | the same over the connection of the invalidation stream |
 //! | `abandoned` | writes that were given up don't come late |
 //! | `commands` | requests and replies as pure functions |
-//! | `scan` | clear, count, naming and removing keys that begin alike |
+//! | `scan` | walks over the keys: count, naming those that begin alike |
+//! | `clear` | removing all keys, or those that begin alike |
 //! | `listen` | the invalidation stream |
 //! | `state`, `gate` | what a process has of connections; back-off |
 //! | `direct`, `pipe`, `cluster` | a connection of one caller, of many, to many servers |
@@ -29,6 +30,7 @@ mod abandoned;
 mod alter;
 mod api;
 mod bell;
+mod clear;
 mod cluster;
 mod commands;
 mod connect;
