@@ -27,9 +27,10 @@ use tokio::task::JoinSet;
 use super::commands::{Body, Replies, Request, first_key};
 use super::connect::{self, Resolver, connect_deadline};
 use super::endpoint::{Address, Endpoint};
-use super::error_map::{Trip, broken, from_redis};
+use super::error_map::{Trip, broken, from_redis, is_tryagain};
 use super::gate::backoff;
 use super::pipe::Pipe;
+use super::scripts::is_for_two;
 use crate::config::HostPort;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -159,10 +160,16 @@ impl Cluster {
             if is_moving(&error) && is_for_many(cmd) {
                 return self.key_by_key(cmd, read_only, home).await;
             }
+            // A lease and its value: the caller goes step by step, however long the slot moves.
+            let for_two = is_for_two(cmd);
+            if for_two && error.kind() == Theirs::Server(ServerErrorKind::TryAgain) {
+                return over(error, read_only);
+            }
             match next(error, read_only, tried) {
                 Next::Again => tried = wait(tried).await,
                 Next::Ask(node) => match self.ask(&node, cmd, read_only, home).await {
                     // The slot may have been given over, or come back, meanwhile.
+                    Ok(reply) if for_two && is_tryagain(&reply) => return Ok(reply),
                     Ok(Reply::ServerError(error))
                         if tried < RETRIES
                             && matches!(error.code(), "MOVED" | "ASK" | "TRYAGAIN") =>

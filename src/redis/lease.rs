@@ -110,11 +110,9 @@ impl Lease {
         let renewing = runtime::spawn(async move {
             loop {
                 tokio::time::sleep(RENEWAL).await;
-                let ms = LEASE.as_millis();
-                let call = scripts::RENEW.call(&lease.key[..]).arg(&lease.token[..]).number(ms);
                 let line = lease.shared.task_line(None);
                 // A trip that failed is tried again in time; a lease that is lost stays so.
-                if matches!(line.run(&call, false).await.and_then(integer), Ok(0)) {
+                if matches!(lease.renewed(&line).await, Ok(false)) {
                     return;
                 }
             }
@@ -123,15 +121,22 @@ impl Lease {
         Kept { lease: Some(self), shared, renewing, generation: fork::generation() }
     }
 
-    /// Ends it without a value.
-    async fn forgo(&self, line: &Line<'_>, reason: &str) -> Result<()> {
+    /// Has it run on; false where it is lost.
+    pub(super) async fn renewed(&self, line: &Line<'_>) -> Result<bool> {
+        let call = scripts::RENEW.call(&self.key[..]).arg(&self.token[..]);
+        let call = call.number(LEASE.as_millis());
+        Ok(integer(line.run(&call, false).await?)? > 0)
+    }
+
+    /// Ends it without a value; false where it is lost.
+    pub(super) async fn forgo(&self, line: &Line<'_>, reason: &str) -> Result<bool> {
         let mut end = reason.len().min(REASON_MAX);
         while !reason.is_char_boundary(end) {
             end -= 1;
         }
         let call = scripts::FORGO.call(&self.key[..]).arg(&self.token[..]);
         let call = call.arg(&self.channel[..]).arg(&reason.as_bytes()[..end]);
-        line.run(&call, false).await.map(drop)
+        Ok(integer(line.run(&call, false).await?)? > 0)
     }
 }
 
