@@ -143,7 +143,7 @@ impl Line<'_> {
     /// What a removed entry counted as.
     async fn was_there(&self, reply: Reply) -> Result<bool> {
         match header_of(&reply) {
-            Some(header) => self.tags_hold(&Header::decode(header)?.0.tags).await,
+            Some(header) => self.tags_hold(&Header::decode(header)?.0.tags, false).await,
             None => Ok(integer(reply)? > 0),
         }
     }
