@@ -303,7 +303,7 @@ typedef struct lc_stats {
     uint64_t misses;
     /// Values stored.
     uint64_t sets;
-    /// Values removed by a call.
+    /// Values removed by a call: those that were there, also by a TTL of zero, and by a clear (not of a Hybrid).
     uint64_t deletes;
     /// Entries that a bound pushed out.
     uint64_t evictions;

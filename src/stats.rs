@@ -21,7 +21,7 @@ pub struct CacheStats {
     pub misses: u64,
     /// Values stored.
     pub sets: u64,
-    /// Values removed by a call.
+    /// Values removed by a call: those that were there, also by a TTL of zero, and by a clear (not of a Hybrid).
     pub deletes: u64,
     /// Entries that a bound pushed out.
     pub evictions: u64,

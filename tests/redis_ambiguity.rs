@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use lighter_cache::{AnyCache, BlockingCache, ByteCache, ErrorKind, Swap, Ttl, config::Config};
+use lighter_cache::{
+    AnyCache, BlockingCache, ByteCache, ErrorKind, Loaded, SetOptions, Swap, Ttl, config::Config,
+};
 use support::{SERVERS, Server, eventually};
 
 const HOUR: Ttl = Ttl::After(Duration::from_secs(3600));
@@ -241,6 +243,7 @@ fn a_slot_that_moves() {
         migrate.arg(format!("app:{name}"));
     });
     migrate.exec(&mut nodes[from]).unwrap();
+    let loading = SetOptions::new(HOUR);
     let works = |round: i64| {
         for key in &keys {
             assert_eq!(&*cache.get(key).unwrap().unwrap(), *key);
@@ -255,6 +258,26 @@ fn a_slot_that_moves() {
         assert!(cache.add(b"{t}added", b"v", HOUR).unwrap());
         assert!(cache.delete(b"{t}added").unwrap());
         cache.set_many(&items, HOUR).unwrap();
+        let never = &mut |_: &[u8]| panic!("it is there");
+        for load in 0..3 {
+            // Once it is loaded, once removed meanwhile, once it is there.
+            let key = format!("{{t}}load{load}");
+            let removed = load == 1;
+            let got = cache.get_or_load(key.as_bytes(), &loading, &mut |_| {
+                let removals = if removed { cache.delete(key.as_bytes())? } else { false };
+                assert!(!removals);
+                Ok(Some(Loaded::new("loaded")))
+            });
+            assert_eq!(&*got.unwrap().unwrap(), b"loaded");
+            assert_eq!(cache.exists(key.as_bytes()).unwrap(), !removed);
+            if !removed {
+                let got = cache.get_or_load(key.as_bytes(), &loading, never).unwrap();
+                assert_eq!(&*got.unwrap(), b"loaded");
+                assert_eq!(cache.delete_prefix(key.as_bytes()).unwrap(), 1);
+            }
+        }
+        assert!(cache.get_or_load(keys[0], &loading, never).unwrap().is_some());
+        assert!(cache.get_or_load(keys[39], &loading, never).unwrap().is_some());
         let lock = cache.lock(b"{t}", Duration::from_secs(60), Duration::ZERO).unwrap().unwrap();
         assert!(lock.release().unwrap());
     };

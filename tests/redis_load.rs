@@ -285,9 +285,98 @@ fn what_is_loaded_late_or_was_overtaken_is_not_stored() {
     // Another took the lease over, when this one's had run out.
     assert_eq!(during(&|| drop(server.call(&["SET", "app:__lc:f:{app:k}", "other"]))), None);
     assert_eq!(during(&|| other.set(b"k", b"newer", HOUR.into()).unwrap()).unwrap(), "newer");
-    // What was deleted meanwhile does not come back.
-    assert_eq!(during(&|| assert!(!other.delete(b"k").unwrap())), None);
-    assert_eq!(during(&|| assert_eq!(other.delete_many(&[b"k"]).unwrap(), 0)), None);
+    // What begins otherwise is not concerned.
+    assert_eq!(
+        during(&|| assert_eq!(other.delete_prefix(b"other").unwrap(), 0)).unwrap(),
+        "loaded"
+    );
+}
+
+/// All ways to remove `k`, or what would be there if a load did not take so long.
+const REMOVALS: [fn(&AnyCache); 10] = [
+    |cache| assert!(cache.delete(b"k").is_ok()),
+    |cache| assert!(cache.delete_many(&[b"k", b"other"]).is_ok()),
+    |cache| assert!(cache.delete_prefix(b"").is_ok()),
+    |cache| assert!(cache.delete_prefix(b"k").is_ok()),
+    |cache| cache.clear().unwrap(),
+    |cache| cache.set(b"k", b"v", Ttl::After(Duration::ZERO)).unwrap(),
+    |cache| cache.set_many(&[(b"k", b"v")], Ttl::After(Duration::ZERO)).unwrap(),
+    |cache| cache.set_ex(b"k", b"v", &SetOptions::new(Duration::ZERO)).unwrap(),
+    |cache| assert!(cache.expire(b"k", Ttl::After(Duration::ZERO)).is_ok()),
+    |cache| {
+        cache.set(b"k", b"v", HOUR.into()).unwrap();
+        assert!(cache.replace(b"k", b"v", Ttl::After(Duration::ZERO)).unwrap());
+    },
+];
+
+#[test]
+fn what_was_removed_during_its_load_does_not_come_back() {
+    let removed_meanwhile = |server: &Server, options: &str| {
+        let (cache, other) = (open(&patient(server, options)), open(&patient(server, options)));
+        for (at, remove) in REMOVALS.iter().enumerate() {
+            let got = cache.get_or_load(b"k", &self::options(), &mut |_| {
+                remove(&other);
+                Ok(Some(Loaded::new("from before")))
+            });
+            // The caller gets it all the same.
+            assert_eq!(text(got.unwrap()).unwrap(), "from before");
+            assert!(cache.get(b"k").unwrap().is_none(), "removal {at}, {options}");
+            // The next load is stored.
+            assert!(get(&cache, b"k", "v").unwrap().is_some());
+            assert_eq!(text(cache.get(b"k").unwrap()).unwrap(), "v");
+            assert!(cache.delete(b"k").unwrap());
+            // Inside of a loader it is loaded beside another process that does it, and both hear of it.
+            let (begun, ended) = (Barrier::new(2), Barrier::new(2));
+            let nested = thread::scope(|scope| {
+                scope.spawn(|| {
+                    let got = other.get_or_load(b"k", &self::options(), &mut |_| {
+                        begun.wait();
+                        ended.wait();
+                        Ok(Some(Loaded::new("from before")))
+                    });
+                    assert!(got.unwrap().is_some());
+                });
+                begun.wait();
+                let outer = cache.get_or_load(b"outer", &self::options(), &mut |_| {
+                    let got = cache.get_or_load(b"k", &self::options(), &mut |_| {
+                        remove(&other);
+                        Ok(Some(Loaded::new("from before")))
+                    });
+                    assert!(got.unwrap().is_some());
+                    Ok(None)
+                });
+                assert!(outer.unwrap().is_none());
+                let stored = cache.get(b"k").unwrap();
+                ended.wait();
+                stored
+            });
+            assert!(nested.is_none(), "nested removal {at}, {options}");
+            assert!(cache.get(b"k").unwrap().is_none(), "removal of two {at}, {options}");
+        }
+    };
+    let single = Server::single();
+    removed_meanwhile(&single, "");
+    removed_meanwhile(&single, "&single_flight=process");
+    removed_meanwhile(&single, "&wire=raw");
+    let cluster = Server::start("cluster", "valkey");
+    removed_meanwhile(&cluster, "");
+    removed_meanwhile(&cluster, "&wire=raw&single_flight=process");
+}
+
+#[test]
+fn each_process_may_load_for_itself() {
+    let server = Server::single();
+    let open = || open(&patient(&server, "&single_flight=process"));
+    let caches = [open(), open()];
+    let loading = Barrier::new(2);
+    let (got, loads) = together(&caches, 1, || {
+        loading.wait();
+        Ok(Some(Loaded::new("v")))
+    });
+    assert!(got.into_iter().all(|one| text(one.unwrap()).unwrap() == "v"));
+    assert_eq!(loads, 2);
+    assert_eq!(text(caches[0].get(b"shared").unwrap()).unwrap(), "v");
+    assert_eq!(server.call(&["KEYS", "app:__lc:*"]), serde_json::json!([]));
 }
 
 #[test]

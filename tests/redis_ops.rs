@@ -5,7 +5,8 @@ mod support;
 use std::time::Duration;
 
 use lighter_cache::{
-    AnyCache, BlockingCache, ByteCache, ErrorKind, RedisCache, Remaining, Ttl, config::Config,
+    AnyCache, BlockingCache, ByteCache, ErrorKind, RedisCache, Remaining, SetOptions, Swap, Ttl,
+    config::Config,
 };
 use support::{SERVERS, Server};
 
@@ -18,6 +19,8 @@ fn bytes(value: Option<lighter_cache::Value>) -> Option<Vec<u8>> {
 }
 
 const HOUR: Ttl = Ttl::After(Duration::from_secs(3600));
+/// What is stored with it has expired already.
+const NOW: Ttl = Ttl::After(Duration::ZERO);
 
 fn blocking(cache: &impl BlockingCache) {
     cache.ping().unwrap();
@@ -149,6 +152,52 @@ fn counts_what_it_does() {
     assert_eq!(stats.size, u64::MAX);
     let counted = (stats.hits, stats.misses, stats.sets, stats.deletes, stats.errors);
     assert_eq!(counted, (2, 2, 1, 1, 0));
+}
+
+#[test]
+fn deletes_are_values_that_were_there_and_a_call_removed() {
+    let servers = Server::single();
+    let urls =
+        [&servers.url_with("prefix=app"), &servers.url_with("prefix=raw&wire=raw"), "local:"];
+    for url in urls {
+        let cache = open(url);
+        let mut expected = 0;
+        let mut deleted = |count: u64, what: &str| {
+            expected += count;
+            assert_eq!(cache.stats().unwrap().deletes, expected, "{what}, {url}");
+            let stored: Vec<_> = [&b"a"[..], b"b", b"c"].map(|key| (key, &b"v"[..])).into();
+            cache.set_many(&stored, HOUR).unwrap();
+        };
+        deleted(0, "nothing");
+        assert!(cache.delete(b"a").unwrap() && !cache.delete(b"a").unwrap());
+        deleted(1, "delete");
+        assert_eq!(cache.delete_many(&[b"a", b"b", b"absent"]).unwrap(), 2);
+        deleted(2, "delete_many");
+        cache.set(b"a", b"v", NOW).unwrap();
+        cache.set(b"absent", b"v", NOW).unwrap();
+        deleted(1, "set");
+        cache.set_many(&[(b"a", b"v"), (b"b", b"v"), (b"absent", b"v")], NOW).unwrap();
+        deleted(2, "set_many");
+        cache.set_ex(b"a", b"v", &SetOptions::new(NOW)).unwrap();
+        cache.set_ex(b"absent", b"v", &SetOptions::new(NOW)).unwrap();
+        deleted(1, "set_ex");
+        assert!(cache.expire(b"a", NOW).unwrap() && !cache.expire(b"a", NOW).unwrap());
+        deleted(1, "expire");
+        assert!(cache.add(b"absent", b"v", NOW).unwrap() && !cache.add(b"a", b"v", NOW).unwrap());
+        deleted(0, "add");
+        assert!(cache.replace(b"a", b"v", NOW).unwrap());
+        assert!(!cache.replace(b"absent", b"v", NOW).unwrap());
+        deleted(1, "replace");
+        assert_eq!(cache.compare_and_set(b"a", b"v", b"w", NOW).unwrap(), Swap::Done);
+        assert_eq!(cache.compare_and_set(b"b", b"w", b"w", NOW).unwrap(), Swap::Conflict);
+        deleted(1, "compare_and_set");
+        assert_eq!(cache.delete_prefix(b"a").unwrap(), 1);
+        deleted(1, "delete_prefix");
+        cache.clear().unwrap();
+        deleted(3, "clear");
+        // Each of the twelve rounds stored three; nothing else was stored.
+        assert_eq!(cache.stats().unwrap().sets, 36, "{url}");
+    }
 }
 
 #[test]

@@ -285,3 +285,63 @@ fn a_cluster_is_read_from_its_replicas_where_asked_for() {
     primary.get(b"key0").unwrap();
     assert_eq!(gets(&servers).0, after.0 + 1);
 }
+
+#[test]
+fn a_cluster_is_read_from_the_nearest_nodes_where_asked_for() {
+    let servers = Server::start("cluster", "redis");
+    let cache = try_open(&servers.url_with("prefix=app&read_from=nearest")).unwrap();
+    let keys: Vec<String> = (0..50).map(|n| format!("key{n}")).collect();
+    for key in &keys {
+        cache.set(key.as_bytes(), key.as_bytes(), HOUR).unwrap();
+        support::eventually("it is there", || {
+            cache.get(key.as_bytes()).unwrap().is_some_and(|value| *value == *key.as_bytes())
+        });
+    }
+    // A node that does not answer is not the nearest one: without its masters it is read from those.
+    servers.failover();
+    servers.kill();
+    support::eventually("all of them are read", || {
+        keys.iter().all(|key| cache.get(key.as_bytes()).is_ok_and(|value| value.is_some()))
+    });
+}
+
+#[test]
+fn behind_sentinels_a_replica_is_read_where_asked_for() {
+    for (server, from) in [("redis", "replica"), ("valkey", "nearest")] {
+        let servers = Server::start("sentinel", server);
+        let primary = works(&servers.url_with("prefix=app"));
+        let cache = try_open(&servers.url_with(&format!("prefix=app&read_from={from}"))).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let read = |key: &str| {
+            use lighter_cache::ByteCache;
+            let value = cache.get(key.as_bytes())?;
+            let again = runtime.block_on(cache.get_bytes(key.as_bytes()))?;
+            Ok::<_, Error>([value, again].iter().flatten().count())
+        };
+        cache.set(b"k", b"v", HOUR).unwrap();
+        eventually("a replica has it too", || read("k").unwrap() == 2);
+        let before = gets(&servers);
+        for _ in 0..50 {
+            assert_eq!(read("k").unwrap(), 2);
+        }
+        let after = gets(&servers);
+        assert_eq!(after.0 + after.1, before.0 + before.1 + 100);
+        if from == "replica" {
+            assert_eq!(after.0, before.0);
+        }
+        // What is written, counted and cleared is so on the primary, whatever the replica has.
+        assert!(cache.add(b"new", b"v", HOUR).unwrap());
+        assert_eq!(cache.count().unwrap(), 2);
+        cache.clear().unwrap();
+        assert_eq!(primary.count().unwrap(), 0);
+        eventually("the replica has heard of it", || read("k").unwrap() == 0);
+
+        // After a fail-over the replica is another one; where none is left the primary is read.
+        // What the old master got in between is lost.
+        let both = || cache.set(b"k", b"v", HOUR).is_ok() && read("k").is_ok_and(|read| read == 2);
+        servers.failover();
+        eventually("it is written and read again", both);
+        servers.kill();
+        eventually("it is written to the last one, and read from it", both);
+    }
+}

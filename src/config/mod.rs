@@ -24,7 +24,7 @@ use std::time::Duration;
 
 pub use options::{
     Codec, CommonOptions, Endpoint, HostPort, HybridOptions, Invalidation, L1Alone, LocalOptions,
-    RedisOptions, Secret, TlsOptions, Wire,
+    ReadFrom, RedisOptions, Secret, TlsOptions, Wire,
 };
 
 use crate::error::{Error, ErrorKind, Result};

@@ -121,6 +121,18 @@ pub struct TlsOptions {
     pub insecure: bool,
 }
 
+/// Which nodes are read. A replica may answer with an older value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// The primary.
+    #[default]
+    Primary,
+    /// Any replica; the primary where there is none.
+    Replica,
+    /// Whichever of primary and replicas answers fastest.
+    Nearest,
+}
+
 /// How values are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
@@ -171,8 +183,8 @@ pub struct RedisOptions {
     pub password: Option<Secret>,
     /// TLS, where asked for.
     pub tls: Option<TlsOptions>,
-    /// Whether reads go to replicas of a Cluster, which may answer with older values.
-    pub read_from_replica: bool,
+    /// Which nodes of a Cluster, or behind Sentinels, are read.
+    pub read_from: ReadFrom,
     /// How values are written.
     pub wire: Wire,
     /// Compression of values that it makes a tenth smaller; `None` for none. Not with [`Wire::Raw`].
@@ -276,7 +288,11 @@ impl RedisOptions {
                 key: settings.path("tls_key"),
                 insecure: settings.flag("tls_insecure"),
             }),
-            read_from_replica: settings.choice("read_from") == "replica",
+            read_from: match settings.choice("read_from") {
+                "replica" => ReadFrom::Replica,
+                "nearest" => ReadFrom::Nearest,
+                _ => ReadFrom::Primary,
+            },
             wire: if settings.choice("wire") == "raw" { Wire::Raw } else { Wire::Envelope },
             compress: match settings.choice("compress") {
                 "zstd" => Some(Codec::Zstd),

@@ -183,7 +183,7 @@ pub static SCHEMA: &[Row] = &[
     row(Redis, "tls_cert", "", Path, "File of the client's certificate chain (PEM); needs `tls_key`."),
     row(Redis, "tls_key", "", Path, "File of the client's private key (PEM); needs `tls_cert`."),
     row(Redis, "tls_insecure", "false", Bool, "Accept any certificate. Warned about at each open."),
-    row(Redis, "read_from", "primary", Choice(&["primary", "replica"]), "Which nodes of a Cluster are read. `replica`: each read by any replica of its slot, which may answer with an older value; by the primary where there is none. Not on a Hybrid."),
+    row(Redis, "read_from", "primary", Choice(&["primary", "replica", "nearest"]), "Which nodes are read, on a Cluster or behind Sentinels. `replica`: any replica (of the slot), by the primary where there is none; `nearest`: whichever of primary and replicas answers fastest, measured anew every ten seconds. A replica may answer with an older value. Not on a Hybrid."),
     row(Redis, "wire", "envelope", Choice(&["envelope", "raw"]), "How values are stored: with the header of `docs/wire-format.md`, or as they are."),
     row(Redis, "compress", "none", Choice(&["none", "zstd", "lz4"]), "Compression of values from `compress_min_bytes` on, where it saves a tenth. Read is every kind."),
     row(Redis, "compress_min_bytes", "1KiB", Size { min: 1, max: VALUE_MAX as u64, none: false }, "Smaller values are not compressed."),

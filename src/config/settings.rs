@@ -91,8 +91,13 @@ impl Settings {
         if on_cluster && self.number::<u32>("db") != 0 {
             return contradiction("db", "must be 0: a Cluster has no other database");
         }
-        if self.choice("read_from") == "replica" && self.kind == Kind::Redis && !on_cluster {
-            return contradiction("read_from", "can be `replica` only on a Cluster");
+        let replicated = matches!(endpoint, Some(Endpoint::Cluster(_) | Endpoint::Sentinel { .. }));
+        if self.choice("read_from") != "primary" && self.kind == Kind::Redis && !replicated {
+            let why = format!(
+                "can be `{}` only on a Cluster or behind Sentinels",
+                self.choice("read_from")
+            );
+            return contradiction("read_from", &why);
         }
         if self.secret("username").is_some() && self.secret("password").is_none() {
             return contradiction(
@@ -130,9 +135,11 @@ impl Settings {
     }
 
     fn check_hybrid(&self) -> Result<()> {
-        if self.choice("read_from") == "replica" {
-            let why = "can't be `replica` on a Hybrid: a replica may answer with an older value";
-            return Err(option_error("read_from", why));
+        let from = self.choice("read_from");
+        if from != "primary" {
+            let why =
+                format!("can't be `{from}` on a Hybrid: a replica may answer with an older value");
+            return Err(option_error("read_from", &why));
         }
         if self.number::<u8>("protocol") == 2 && self.choice("invalidation") == "tracking" {
             return Err(option_error("protocol", "must be 3 for `invalidation=tracking`"));

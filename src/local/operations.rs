@@ -447,7 +447,12 @@ impl BlockingCache for LocalCache {
             let inside = fork::enter();
             let (table, _wheel) = self.0.store.write_shard(shard).take_all(self.0.clock.now());
             drop(inside);
-            drop_many(table.into_iter().map(|(slot, _)| slot.0));
+            let mut lived = 0;
+            drop_many(table.into_iter().map(|(slot, _)| {
+                lived += u64::from(self.lives(&slot.0));
+                slot.0
+            }));
+            self.0.counters.add_inside(&fork::enter(), Counter::Deletes, lived);
         }
         Ok(())
     }

@@ -8,7 +8,7 @@
 
 use ::redis::{Cmd, Value as Reply};
 
-use super::commands::{Keyspace, Request, done, expired, integer, surprise};
+use super::commands::{Body, Keyspace, Request, done, expired, integer, surprise};
 use super::error_map::checked;
 use super::lifetime::Lifetime;
 use super::line::{Item, Line};
@@ -40,6 +40,9 @@ impl Line<'_> {
     pub(super) async fn expire(&self, key: &[u8], ttl: Ttl) -> Result<bool> {
         check_key(key)?;
         let ttl_ms = self.shared().ttl_ms(ttl)?;
+        if ttl_ms == Some(0) {
+            return self.delete(key).await;
+        }
         let keyspace = self.keyspace();
         let outcome = if keyspace.is_raw() {
             self.send(&keyspace.expire(key, ttl_ms)).await.and_then(expired)
@@ -53,60 +56,94 @@ impl Line<'_> {
     /// Removes `key`.
     pub(super) async fn delete(&self, key: &[u8]) -> Result<bool> {
         check_key(key)?;
-        let keyspace = self.keyspace();
-        let outcome = if keyspace.is_raw() {
-            self.one(keyspace.unlink(key)).await.and_then(integer).map(|removed| removed > 0)
-        } else {
-            self.remove(&[key]).await.map(|removed| removed > 0)
-        };
+        let outcome = self.remove(&[key]).await.map(|removed| removed > 0);
         self.counted(outcome, |removed| removed.then_some(Counter::Deletes))
     }
 
-    /// Removes an entry, and has nothing stored that is being loaded for it: the lease is void. On a
-    /// Cluster that is a command of its own, and goes first: while a slot moves, a command that names two
-    /// keys is refused unless both are there.
-    fn removal(&self, key: &[u8]) -> (Option<Cmd>, Invocation<'static>) {
-        let call = scripts::DELETE.call(self.keyspace().full_key(key));
-        match self.shared().lease_key(key) {
-            Some(lease) if self.shared().endpoint.is_cluster() => {
-                let mut void = ::redis::cmd("UNLINK");
-                void.arg(lease);
-                (Some(void), call)
+    /// What voids the lease on `key`: what is being loaded for it is not stored then.
+    fn voiding(&self, key: &[u8]) -> Option<Cmd> {
+        self.shared().lease_key(key).map(|lease| {
+            let mut void = ::redis::cmd("UNLINK");
+            void.arg(lease);
+            void
+        })
+    }
+
+    /// Before what is a removal if it finds the entry as asked for.
+    async fn void_if_over(&self, key: &[u8], lifetime: Lifetime) -> Result<()> {
+        match self.voiding(key) {
+            Some(void) if lifetime.is_over() => {
+                let outcome = self.one(Request::write(void)).await.map(drop);
+                self.counted(outcome, |()| None)
             }
-            Some(lease) => (None, call.also(lease)),
-            None => (None, call),
+            _ => Ok(()),
         }
+    }
+
+    /// Removes an entry, and has nothing stored that is being loaded for it. What voids its lease goes
+    /// first. On a Cluster that is a command of its own: while a slot moves, one that names two keys is
+    /// refused unless both are there.
+    fn removal(&self, key: &[u8]) -> (Option<Cmd>, Item<'static>) {
+        let keyspace = self.keyspace();
+        if keyspace.is_raw() {
+            return (self.voiding(key), Item::Command(keyspace.command("UNLINK", key)));
+        }
+        let call = scripts::DELETE.call(keyspace.full_key(key));
+        if self.shared().endpoint.is_cluster() {
+            return (self.voiding(key), Item::Script(call));
+        }
+        let call = match self.shared().lease_key(key) {
+            Some(lease) => call.also(lease),
+            None => call,
+        };
+        (None, Item::Script(call))
     }
 
     /// Removes the entries of `keys`; returns how many were there.
     async fn remove(&self, keys: &[&[u8]]) -> Result<u64> {
         if let [key] = keys
-            && let (None, call) = self.removal(key)
+            && let (None, Item::Script(call)) = self.removal(key)
         {
             let reply = self.run(&call, false).await?;
             return self.was_there(reply).await.map(u64::from);
         }
-        let mut items = Vec::with_capacity(keys.len());
-        for key in keys {
-            let (void, call) = self.removal(key);
-            items.extend(void.map(Item::Command));
-            items.push(Item::Script(call));
+        if self.keyspace().is_raw() && !self.shared().endpoint.is_cluster() {
+            return self.remove_raw(keys).await;
         }
-        let replies = self.run_all(&items, false).await?;
+        let mut items = Vec::with_capacity(keys.len());
+        let mut voiding = Vec::new();
+        for key in keys {
+            let (void, removal) = self.removal(key);
+            voiding.extend(void.map(Item::Command));
+            items.push(removal);
+        }
+        let leases = voiding.len();
+        voiding.append(&mut items);
         let mut removed = 0;
-        for (item, reply) in std::iter::zip(&items, replies) {
+        for (place, reply) in self.run_all(&voiding, false).await?.into_iter().enumerate() {
             let reply = checked(reply)?;
-            if matches!(item, Item::Script(_)) {
+            if place >= leases {
                 removed += u64::from(self.was_there(reply).await?);
             }
         }
         Ok(removed)
     }
 
+    async fn remove_raw(&self, keys: &[&[u8]]) -> Result<u64> {
+        let leases: Vec<_> = keys.iter().filter_map(|key| self.shared().lease_key(key)).collect();
+        let mut void = ::redis::cmd("UNLINK");
+        void.arg(&leases);
+        let Body::One(removal) = self.keyspace().unlink_many(keys).body else { return Ok(0) };
+        let commands = (!leases.is_empty()).then_some(void).into_iter().chain([removal]);
+        let replies = self.send(&Request::batch(commands, false)).await?.many();
+        let replies: Vec<_> = replies.into_iter().map(integer).collect::<Result<_>>()?;
+        Ok(replies.last().map_or(0, |removed| removed.unsigned_abs()))
+    }
+
     /// What a removed entry counted as.
     async fn was_there(&self, reply: Reply) -> Result<bool> {
         match header_of(&reply) {
-            Some(header) => self.tags_hold(&Header::decode(header)?.0.tags).await,
+            Some(header) => self.tags_hold(&Header::decode(header)?.0.tags, false).await,
             None => Ok(integer(reply)? > 0),
         }
     }
@@ -117,19 +154,10 @@ impl Line<'_> {
         if keys.is_empty() {
             return Ok(0);
         }
-        let outcome = self.remove_all(keys).await;
+        let outcome = self.remove(keys).await;
         let removed = self.counted(outcome, |_| None)?;
         self.shared().counters.add(Counter::Deletes, removed);
         Ok(removed)
-    }
-
-    async fn remove_all(&self, keys: &[&[u8]]) -> Result<u64> {
-        let keyspace = self.keyspace();
-        if keyspace.is_raw() {
-            let removed = integer(self.one(keyspace.unlink_many(keys)).await?)?;
-            return Ok(u64::try_from(removed).unwrap_or(0));
-        }
-        self.remove(keys).await
     }
 
     /// Stores `value` where `key` is absent.
@@ -137,7 +165,8 @@ impl Line<'_> {
         self.shared().check_item(key, value)?;
         let lifetime = self.shared().lifetime(ttl, Stale::Default)?;
         let outcome = self.store_absent(key, value, lifetime).await;
-        self.counted(outcome, |stored| stored.then_some(Counter::Sets))
+        // With a TTL of zero nothing was stored, and nothing was there.
+        self.counted(outcome, |stored| (*stored && !lifetime.is_over()).then_some(Counter::Sets))
     }
 
     async fn store_absent(&self, key: &[u8], value: &[u8], lifetime: Lifetime) -> Result<bool> {
@@ -171,8 +200,9 @@ impl Line<'_> {
     pub(super) async fn replace(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
         self.shared().check_item(key, value)?;
         let lifetime = self.shared().lifetime(ttl, Stale::Default)?;
+        self.void_if_over(key, lifetime).await?;
         let outcome = self.store_present(key, value, lifetime).await;
-        self.counted(outcome, |stored| stored.then_some(Counter::Sets))
+        self.counted(outcome, |stored| stored.then_some(lifetime.counter()))
     }
 
     async fn store_present(&self, key: &[u8], value: &[u8], lifetime: Lifetime) -> Result<bool> {
@@ -196,8 +226,9 @@ impl Line<'_> {
     ) -> Result<Swap> {
         self.shared().check_item(key, value)?;
         let lifetime = self.shared().lifetime(ttl, Stale::Default)?;
+        self.void_if_over(key, lifetime).await?;
         let outcome = self.swap(key, expected, value, lifetime).await;
-        self.counted(outcome, |swap| (*swap == Swap::Done).then_some(Counter::Sets))
+        self.counted(outcome, |swap| (*swap == Swap::Done).then_some(lifetime.counter()))
     }
 
     async fn swap(
@@ -280,9 +311,11 @@ impl Line<'_> {
         if !tags.is_empty() {
             self.keyspace().needs_envelope()?;
         }
+        if lifetime.is_over() {
+            return self.delete(key).await.map(drop);
+        }
         let outcome = self.store(key, value, lifetime, &tags).await;
-        let counter = if lifetime.is_over() { Counter::Deletes } else { Counter::Sets };
-        self.counted(outcome, |()| Some(counter))
+        self.counted(outcome, |()| Some(Counter::Sets))
     }
 
     async fn store(
@@ -293,9 +326,6 @@ impl Line<'_> {
         tags: &[&[u8]],
     ) -> Result<()> {
         let keyspace = self.keyspace();
-        if lifetime.is_over() {
-            return self.one(keyspace.unlink(key)).await.and_then(integer).map(drop);
-        }
         let kept_ms = lifetime.kept_ms();
         let tags = match tags {
             [] => Vec::new(),

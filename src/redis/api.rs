@@ -79,27 +79,17 @@ impl Shared {
         Ok(Read::Value(value))
     }
 
-    pub(super) fn read_set(&self, replies: Replies, lifetime: Lifetime) -> Result<()> {
+    pub(super) fn read_set(&self, replies: Replies) -> Result<()> {
         self.count_error(replies.one().and_then(commands::done))?;
-        self.counters.count(if lifetime.is_over() { Counter::Deletes } else { Counter::Sets });
+        self.counters.count(Counter::Sets);
         Ok(())
     }
 
-    pub(super) fn read_set_many(&self, replies: Replies, lifetimes: &[Lifetime]) -> Result<()> {
-        if lifetimes.iter().any(|lifetime| lifetime.is_over()) {
-            return self.read_delete_many(replies).map(drop);
-        }
+    pub(super) fn read_set_many(&self, replies: Replies, count: usize) -> Result<()> {
         let stored = replies.many().into_iter().try_for_each(commands::done);
         self.count_error(stored)?;
-        self.counters.add(Counter::Sets, lifetimes.len() as u64);
+        self.counters.add(Counter::Sets, count as u64);
         Ok(())
-    }
-
-    fn read_delete_many(&self, replies: Replies) -> Result<u64> {
-        let deleted = self.count_error(replies.one().and_then(commands::integer))?;
-        let deleted = u64::try_from(deleted).unwrap_or(0);
-        self.counters.add(Counter::Deletes, deleted);
-        Ok(deleted)
     }
 
     pub(super) fn read_ping(&self, replies: Replies) -> Result<()> {
@@ -146,6 +136,11 @@ pub(super) fn ping() -> Request {
     Request::read(::redis::cmd("PING"))
 }
 
+/// The keys of `items`, which share a TTL of zero.
+pub(super) fn firsts<'a>(items: &[(&'a [u8], &[u8])]) -> Vec<&'a [u8]> {
+    items.iter().map(|(key, _)| *key).collect()
+}
+
 /// Waits for an operation of many trips, each of which has a deadline of its own.
 fn wait<T>(operation: impl Future<Output = Result<T>>) -> Result<T> {
     const LONG: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -176,7 +171,10 @@ impl BlockingCache for RedisCache {
         let cache = &self.shared;
         cache.check_item(key, value)?;
         let lifetime = cache.lifetime(ttl, Stale::Default)?;
-        cache.read_set(cache.send(&cache.keyspace.set(key, value, lifetime)?)?, lifetime)
+        if lifetime.is_over() {
+            return now(self.line(None).delete(key)).map(drop);
+        }
+        cache.read_set(cache.send(&cache.keyspace.set(key, value, lifetime)?)?)
     }
 
     fn delete(&self, key: &[u8]) -> Result<bool> {
@@ -207,8 +205,11 @@ impl BlockingCache for RedisCache {
         if items.is_empty() {
             return Ok(());
         }
+        if lifetimes[0].is_over() {
+            return now(self.line(None).delete_many(&firsts(items))).map(drop);
+        }
         let replies = cache.send(&cache.keyspace.set_many(items, &lifetimes)?)?;
-        cache.read_set_many(replies, &lifetimes)
+        cache.read_set_many(replies, items.len())
     }
 
     fn delete_many(&self, keys: &[&[u8]]) -> Result<u64> {

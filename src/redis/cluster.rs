@@ -27,9 +27,10 @@ use tokio::task::JoinSet;
 use super::commands::{Body, Replies, Request, first_key};
 use super::connect::{self, Resolver, connect_deadline};
 use super::endpoint::{Address, Endpoint};
-use super::error_map::{Trip, broken, from_redis};
+use super::error_map::{Trip, broken, from_redis, is_tryagain};
 use super::gate::backoff;
 use super::pipe::Pipe;
+use super::scripts::is_for_two;
 use crate::config::HostPort;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -37,8 +38,8 @@ use crate::error::{Error, ErrorKind, Result};
 const RETRIES: u32 = 8;
 /// Longest wait before that.
 const WAIT_MAX: Duration = Duration::from_millis(200);
-/// Connections that are kept to nodes which take slots over.
-const ASKED_MAX: usize = 16;
+/// Connections that are kept to nodes which take slots over, or are asked apart from their slots.
+const ASKED_MAX: usize = 64;
 
 /// A Cluster.
 #[derive(Clone)]
@@ -47,7 +48,7 @@ pub(super) struct Cluster {
     asking: Arc<Asking>,
 }
 
-/// Connections to nodes that take slots over.
+/// Connections to nodes that take slots over, or are asked apart from their slots.
 struct Asking {
     endpoint: Endpoint,
     resolver: Resolver,
@@ -133,6 +134,22 @@ impl Cluster {
         }
     }
 
+    /// Sends the commands of `request` to one node, in one write, and returns its replies: refusals too.
+    pub(super) async fn call_node(
+        &self,
+        node: &HostPort,
+        request: &Request,
+        home: &Handle,
+    ) -> Result<Vec<Reply>, Trip> {
+        let pipe = self.asking.pipe(node, home).await.map_err(Trip::NotSent)?;
+        let replies = pipe.call_server(request).await?.many();
+        if replies.len() == request.replies() {
+            Ok(replies)
+        } else {
+            Err(Trip::Unknown(broken(&"another number of replies")))
+        }
+    }
+
     async fn one(&self, cmd: &Cmd, read_only: bool, home: &Handle) -> Result<Reply, Trip> {
         let mut tried = 0;
         loop {
@@ -143,10 +160,16 @@ impl Cluster {
             if is_moving(&error) && is_for_many(cmd) {
                 return self.key_by_key(cmd, read_only, home).await;
             }
+            // A lease and its value: the caller goes step by step, however long the slot moves.
+            let for_two = is_for_two(cmd);
+            if for_two && error.kind() == Theirs::Server(ServerErrorKind::TryAgain) {
+                return over(error, read_only);
+            }
             match next(error, read_only, tried) {
                 Next::Again => tried = wait(tried).await,
                 Next::Ask(node) => match self.ask(&node, cmd, read_only, home).await {
                     // The slot may have been given over, or come back, meanwhile.
+                    Ok(reply) if for_two && is_tryagain(&reply) => return Ok(reply),
                     Ok(Reply::ServerError(error))
                         if tried < RETRIES
                             && matches!(error.code(), "MOVED" | "ASK" | "TRYAGAIN") =>

@@ -21,6 +21,7 @@ use tokio_rustls::TlsConnector;
 
 use super::endpoint::{Address, Endpoint};
 use super::error_map::{checked, not_reached, plain_io};
+use super::reads;
 use super::reply::{Scanner, parse};
 use super::sentinel;
 use super::stream::Stream;
@@ -46,6 +47,9 @@ pub(super) async fn connect(
     let address = match &endpoint.options.endpoint {
         config::Endpoint::Tcp(address) => Address::Tcp(address.clone()),
         config::Endpoint::Unix(path) => Address::Unix(path.clone()),
+        config::Endpoint::Sentinel { sentinels, service } if endpoint.reads => {
+            return reads::connect(endpoint, resolver, sentinels, service, deadline).await;
+        }
         config::Endpoint::Sentinel { sentinels, service } => {
             return sentinel::connect(endpoint, resolver, sentinels, service, deadline).await;
         }
@@ -284,9 +288,19 @@ type LookedUp = Option<Result<Vec<SocketAddr>, String>>;
 #[derive(Default)]
 pub(super) struct Resolver {
     running: Mutex<HashMap<String, watch::Receiver<LookedUp>>>,
+    /// The node of the shortest round trip, where that was measured.
+    nearest: Mutex<Option<HostPort>>,
 }
 
 impl Resolver {
+    pub(super) fn nearest(&self) -> Option<HostPort> {
+        self.nearest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_nearest(&self, node: Option<HostPort>) {
+        *self.nearest.lock().unwrap_or_else(PoisonError::into_inner) = node;
+    }
+
     async fn look_up(&self, server: &HostPort) -> io::Result<Vec<SocketAddr>> {
         if let Ok(address) = server.host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, server.port)]);

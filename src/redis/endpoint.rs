@@ -9,8 +9,9 @@ use ::redis::cluster_read_routing::RandomReplicaStrategy;
 use ::redis::io::tcp::{TcpSettings, socket2};
 use ::redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
 
+use super::reads::Nearest;
 use super::tls::Tls;
-use crate::config::{self, HostPort, RedisOptions, Secret, TlsOptions, Wire};
+use crate::config::{self, HostPort, ReadFrom, RedisOptions, Secret, TlsOptions, Wire};
 use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::{self, Level};
@@ -39,6 +40,8 @@ pub(super) struct Endpoint {
     pub(super) tls: Option<Tls>,
     /// The keys of [`RedisOptions::encryption_keys`].
     pub(super) keys: Option<Arc<Keyring>>,
+    /// Connections are for what only reads, to the node that `read_from` names.
+    pub(super) reads: bool,
     /// A client whose TLS settings can't be taken over: it makes the connections itself.
     pub(super) client: Option<::redis::Client>,
 }
@@ -58,7 +61,7 @@ impl Endpoint {
                 format_args!("tls_insecure=true: the server's certificate is not checked"),
             );
         }
-        Ok(Self { options: options.clone(), tls, keys, client: None })
+        Ok(Self { options: options.clone(), tls, keys, reads: false, client: None })
     }
 
     /// Takes over the address, the credentials and the database of a client of the `redis` crate.
@@ -96,6 +99,12 @@ impl Endpoint {
     /// Whether the master is asked of Sentinels.
     pub(super) fn is_sentinel(&self) -> bool {
         matches!(self.options.endpoint, config::Endpoint::Sentinel { .. })
+    }
+
+    /// The same for the connections that only read, where those are others.
+    pub(super) fn reader(&self) -> Option<Self> {
+        let elsewhere = self.is_sentinel() && self.options.read_from != ReadFrom::Primary;
+        (elsewhere && !self.reads).then(|| Self { reads: true, ..self.clone() })
     }
 
     /// The server, or the nodes to ask for it, for messages.
@@ -151,9 +160,11 @@ impl Endpoint {
                 2 => ::redis::ProtocolVersion::RESP2,
                 _ => ::redis::ProtocolVersion::RESP3,
             });
-        if options.read_from_replica {
-            builder = builder.read_routing_strategy(RandomReplicaStrategy);
-        }
+        builder = match options.read_from {
+            ReadFrom::Primary => builder,
+            ReadFrom::Replica => builder.read_routing_strategy(RandomReplicaStrategy),
+            ReadFrom::Nearest => builder.read_routing_strategy(Nearest::new(self.clone())),
+        };
         if let Some(tls) = &self.tls {
             Tls::choose_provider();
             builder = builder.certs(tls.certificates.clone()).tls(if tls.insecure {

@@ -132,6 +132,11 @@ pub(super) fn checked(reply: Reply) -> Result<Reply> {
     }
 }
 
+/// Whether a Cluster refused a command for several keys because some of them are on another node by now.
+pub(super) fn is_tryagain(reply: &Reply) -> bool {
+    matches!(reply, Reply::ServerError(error) if error.code() == "TRYAGAIN")
+}
+
 /// Whether the server says that it is a replica, as a demoted master does after a fail-over.
 pub(super) fn is_readonly(reply: &Reply) -> bool {
     match reply {

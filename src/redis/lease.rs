@@ -3,12 +3,15 @@
 //!
 //! - A lease runs for [`LEASE`] and is renewed by a task while its owner loads. That of an owner who died
 //!   or was stopped runs out, and another takes it; what the first one loads is then refused.
-//! - Who deletes the key removes the lease with it: a value that was loaded before a deletion does not come
-//!   back after it.
+//! - Who deletes the key, alone or with all others, removes the lease with it: a value that was loaded
+//!   before a deletion does not come back after it.
 //! - Its end is published: with nothing where there is a value now, else with the reason.
 //!
+//! - Where each process is to load for itself, they share it: it is there for the deletion to remove, and ends
+//!   with the first value that is stored, as the others would come too late anyway.
+//!
 //! Where the braces of a key let no name for the lease fall on the same node, there is none, and each
-//! process loads for itself; so with `single_flight=process`, and without a prefix.
+//! process loads for itself; so without a prefix.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +42,7 @@ pub(super) struct Lease {
     shared: Arc<Shared>,
     pub(super) key: Vec<u8>,
     pub(super) channel: Vec<u8>,
-    pub(super) token: [u8; 16],
+    pub(super) token: Vec<u8>,
 }
 
 /// What decides the slot of a key on a Cluster: the first non-empty part in braces, or all of it.
@@ -64,14 +67,28 @@ impl Keyspace {
         let same_node = !on_cluster || Slot::for_key(&name) == Slot::for_key(&full);
         same_node.then_some(name)
     }
+
+    /// What the keys of all leases begin with.
+    pub(super) fn front_of_leases(&self) -> Vec<u8> {
+        [&self.prefix[..], RESERVED_PREFIX, b"f:{"].concat()
+    }
+
+    /// Whether `name` is that of a lease on a key that begins with `own`, or may be: a key with braces can
+    /// have the same name as another one's rest.
+    pub(super) fn may_be_lease_below(&self, name: &[u8], own: &[u8]) -> bool {
+        let Some(rest) = name.strip_prefix(&self.front_of_leases()[..]) else { return false };
+        let whole = rest.strip_prefix(&self.prefix[..]).is_some_and(|key| key.starts_with(own));
+        let ends = rest.iter().enumerate().filter(|(_, byte)| **byte == b'}');
+        whole
+            || ends
+                .map(|(at, _)| &rest[at + 1..])
+                .any(|key| !key.is_empty() && key.starts_with(own))
+    }
 }
 
 impl Shared {
     /// The key of the lease on `key`, where loads of it have one.
     pub(super) fn lease_key(&self, key: &[u8]) -> Option<Vec<u8>> {
-        if !self.common.fleet_flight {
-            return None;
-        }
         self.keyspace.lease_key(key, self.endpoint.is_cluster())
     }
 
@@ -79,45 +96,55 @@ impl Shared {
     pub(super) fn lease(self: &Arc<Self>, key: &[u8]) -> Result<Option<Lease>> {
         let Some(name) = self.lease_key(key) else { return Ok(None) };
         let channel = [&self.keyspace.prefix[..], RESERVED_PREFIX, b"v:", key].concat();
-        Ok(Some(Lease { shared: self.clone(), key: name, channel, token: random::bytes()? }))
+        let token = random::bytes::<16>()?.to_vec();
+        Ok(Some(Lease { shared: self.clone(), key: name, channel, token }))
     }
 }
 
 impl Lease {
-    /// The lease was taken: keeps it until what is returned is dropped or ended.
-    pub(super) fn keep(self) -> Kept {
+    /// The lease was taken, or is another's with its `token`: keeps it until what is returned is dropped or
+    /// ended.
+    pub(super) fn keep(mut self, token: Vec<u8>) -> Kept {
+        let shared = std::mem::replace(&mut self.token, token) != self.token;
         let lease = self.clone();
         let renewing = runtime::spawn(async move {
             loop {
                 tokio::time::sleep(RENEWAL).await;
-                let ms = LEASE.as_millis();
-                let call = scripts::RENEW.call(&lease.key[..]).arg(&lease.token[..]).number(ms);
                 let line = lease.shared.task_line(None);
                 // A trip that failed is tried again in time; a lease that is lost stays so.
-                if matches!(line.run(&call, false).await.and_then(integer), Ok(0)) {
+                if matches!(lease.renewed(&line).await, Ok(false)) {
                     return;
                 }
             }
         });
         let renewing = renewing.ok().map(|task| task.abort_handle());
-        Kept { lease: Some(self), renewing, generation: fork::generation() }
+        Kept { lease: Some(self), shared, renewing, generation: fork::generation() }
     }
 
-    /// Ends it without a value.
-    async fn forgo(&self, line: &Line<'_>, reason: &str) -> Result<()> {
+    /// Has it run on; false where it is lost.
+    pub(super) async fn renewed(&self, line: &Line<'_>) -> Result<bool> {
+        let call = scripts::RENEW.call(&self.key[..]).arg(&self.token[..]);
+        let call = call.number(LEASE.as_millis());
+        Ok(integer(line.run(&call, false).await?)? > 0)
+    }
+
+    /// Ends it without a value; false where it is lost.
+    pub(super) async fn forgo(&self, line: &Line<'_>, reason: &str) -> Result<bool> {
         let mut end = reason.len().min(REASON_MAX);
         while !reason.is_char_boundary(end) {
             end -= 1;
         }
         let call = scripts::FORGO.call(&self.key[..]).arg(&self.token[..]);
         let call = call.arg(&self.channel[..]).arg(&reason.as_bytes()[..end]);
-        line.run(&call, false).await.map(drop)
+        Ok(integer(line.run(&call, false).await?)? > 0)
     }
 }
 
 /// A lease that is renewed. Dropped, as where a loader panics or its task is cancelled, it is given back.
 pub(super) struct Kept {
     lease: Option<Lease>,
+    /// It was another's before: not ours to end without a value.
+    shared: bool,
     renewing: Option<AbortHandle>,
     generation: u32,
 }
@@ -137,9 +164,10 @@ impl Kept {
         }
     }
 
-    /// The lease, if it is this process's: in a forked child it is still the parent's.
+    /// The lease, if it is this caller's: in a forked child it is still the parent's.
     fn own(&mut self) -> Option<Lease> {
-        self.lease.take().filter(|_| self.generation == fork::generation())
+        let own = !self.shared && self.generation == fork::generation();
+        self.lease.take().filter(|_| own)
     }
 }
 
@@ -189,6 +217,21 @@ mod tests {
         }
         assert!(keyspace("app").lease_key(b"a}b", false).is_some());
         assert_eq!(keyspace("a{b").lease_key(b"k", true), None);
+    }
+
+    #[test]
+    fn a_lease_is_found_by_what_its_key_begins_with() {
+        for prefix in ["app", "a{b}c", "{x}"] {
+            let keyspace = keyspace(prefix);
+            for key in [&b"k:1"[..], b"{x}y", b"x{y}z{w}", b"a{", b"a}b", b"{}", b"*\0\xff"] {
+                let lease = keyspace.lease_key(key, false).unwrap();
+                for own in 0..=key.len() {
+                    assert!(keyspace.may_be_lease_below(&lease, &key[..own]), "{prefix} {key:?}");
+                }
+                assert!(!keyspace.may_be_lease_below(&lease, b"other"));
+            }
+            assert!(!keyspace.may_be_lease_below(&keyspace.full_key(b"k"), b"k"));
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::Shared;
 use crate::error::Result;
 use crate::ops::{Stale, Ttl};
 use crate::random;
+use crate::stats::Counter;
 
 /// How long one value is kept. The default is for ever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,11 @@ impl Lifetime {
 
     pub(super) fn is_over(self) -> bool {
         self.ttl_ms == Some(0)
+    }
+
+    /// What storing a value counts as where one was there.
+    pub(super) fn counter(self) -> Counter {
+        if self.is_over() { Counter::Deletes } else { Counter::Sets }
     }
 
     /// How long the server keeps it, in milliseconds.

@@ -13,6 +13,7 @@ use ::redis::{Cmd, Value as Reply};
 
 use super::Shared;
 use super::commands::{Body, Replies, Request, surprise};
+use super::error_map::is_tryagain;
 use super::scripts::{Invocation, is_unknown};
 use crate::error::{ErrorKind, Result};
 
@@ -69,6 +70,17 @@ impl<'a> Line<'a> {
             return self.send(&request(call.whole())).await?.one();
         }
         replies.one()
+    }
+
+    /// As [`Line::run`], a script for two keys; `None` where the Cluster runs none for both, as their slot
+    /// moves and not both are on one node.
+    pub(super) async fn run_for_two(&self, call: &Invocation<'_>) -> Result<Option<Reply>> {
+        let request = |command| Request { body: Body::One(command), read_only: false };
+        let mut replies = self.send(&request(call.by_hash())).await?;
+        if replies.any(is_unknown) {
+            replies = self.send(&request(call.whole())).await?;
+        }
+        if replies.any(is_tryagain) { Ok(None) } else { replies.one().map(Some) }
     }
 
     /// Several commands in one write; their replies, error replies among them. Those that failed because

@@ -18,8 +18,11 @@
 //! Where nothing is stored the callers get what was loaded all the same, as their calls overlap. Stamps of
 //! tags are read before the load: an invalidation during it is seen by the value's first reader.
 //!
-//! Inside of a loader nobody waits for a lease: who finds another's loads without one, so that processes
-//! can't wait for each other in a circle.
+//! While the slot of a key moves to another node of a Cluster, no script can look at value and lease at once.
+//! Then both are done in steps, in an order in which nothing is stored across a removal for good.
+//!
+//! Inside of a loader nobody waits for a lease: who finds another's shares it and loads too, so that
+//! processes can't wait for each other in a circle. So do all with `single_flight=process`.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +35,7 @@ use super::lease::{Kept, LEASE, Lease};
 use super::lifetime::Lifetime;
 use super::line::{Line, now};
 use super::presence::Settled;
-use super::scripts;
+use super::scripts::{self, Invocation};
 use super::tags::distinct;
 use crate::envelope::{About, Tag};
 use crate::error::{Error, ErrorKind, Result};
@@ -355,22 +358,22 @@ impl Line<'_> {
     /// may have ended meanwhile.
     async fn claim(&self, call: &Call<'_>) -> Result<Claim> {
         let lease = self.shared().lease(call.key)?;
-        let mut reply = self.ask_for(call, lease.as_ref()).await?;
-        let mut kept = lease;
-        if let Reply::Int(rest) = reply {
-            if !call.nested {
+        let share = call.nested || !self.shared().common.fleet_flight;
+        let mut parts = match self.ask_for(call, lease.as_ref(), share).await? {
+            Reply::Int(rest) if !share => {
                 let rest = u64::try_from(rest).map_or(LEASE, Duration::from_millis);
                 return Ok(Claim::Busy(rest));
             }
-            kept = None;
-            reply = self.ask_for(call, None).await?;
-        }
+            Reply::Array(parts) if !parts.is_empty() => parts,
+            _ => return Err(surprise("no claim")),
+        };
+        let found = parts.split_off(1);
+        let Some(Reply::BulkString(token)) = parts.pop() else { return Err(surprise("no token")) };
         let mut begun = Begun::with(Look::Missing(None));
-        begun.kept = kept.map(Lease::keep);
-        let Reply::Array(parts) = reply else { return Err(surprise("no claim")) };
-        if !parts.is_empty() {
+        begun.kept = lease.map(|lease| lease.keep(token));
+        if !found.is_empty() {
             let Ok([left, Reply::BulkString(stored), Reply::BulkString(hash)]) =
-                <[Reply; 3]>::try_from(parts)
+                <[Reply; 3]>::try_from(found)
             else {
                 return Err(surprise("no value with its time"));
             };
@@ -390,12 +393,31 @@ impl Line<'_> {
         Ok(Claim::Begun(begun))
     }
 
-    async fn ask_for(&self, call: &Call<'_>, lease: Option<&Lease>) -> Result<Reply> {
-        let mut claim = scripts::CLAIM.call(self.keyspace().full_key(call.key));
-        if let Some(lease) = lease {
-            claim = claim.also(&lease.key[..]).arg(&lease.token[..]).number(LEASE.as_millis());
+    async fn ask_for(&self, call: &Call<'_>, lease: Option<&Lease>, share: bool) -> Result<Reply> {
+        let claim = scripts::CLAIM.call(self.keyspace().full_key(call.key));
+        let Some(lease) = lease else { return self.run(&claim, false).await };
+        let with = |script: Invocation<'static>| {
+            let script = script.arg(lease.token.clone()).number(LEASE.as_millis());
+            script.number(u8::from(share))
+        };
+        if let Some(reply) = self.run_for_two(&with(claim.clone().also(lease.key.clone()))).await? {
+            return Ok(reply);
         }
-        self.run(&claim, false).await
+        // The lease first: what is stored before it is taken is seen by the look, what later by the fill.
+        let take = with(scripts::TAKE.call(lease.key.clone()));
+        let token = match self.run(&take, false).await? {
+            token @ Reply::BulkString(_) => token,
+            // Shared, and gone at this moment.
+            Reply::Nil => return Err(surprise("no lease")),
+            rest => return Ok(rest),
+        };
+        let Reply::Array(mut parts) = self.run(&claim, false).await? else {
+            return Err(surprise("no claim"));
+        };
+        if let Some(first) = parts.first_mut() {
+            *first = token;
+        }
+        Ok(Reply::Array(parts))
     }
 
     /// Stores what was loaded, if it is still wanted; the answer for all who asked.
@@ -499,13 +521,28 @@ impl Line<'_> {
         hash: &[u8],
         kept: Option<Kept>,
     ) -> Result<bool> {
-        let mut call = scripts::FILL.call(self.keyspace().full_key(key));
         let lease = kept.and_then(Kept::take);
         let token: &[u8] = lease.as_ref().map_or(&[], |lease| &lease.token);
-        call = call.arg(token).arg(stored).ttl(lifetime.kept_ms()).arg(hash);
-        if let Some(lease) = &lease {
-            call = call.also(&lease.key[..]).arg(&lease.channel[..]);
+        let fill = |stored: Vec<u8>, ttl_ms, hash: Vec<u8>| {
+            let call = scripts::FILL.call(self.keyspace().full_key(key));
+            call.arg(token).arg(stored).ttl(ttl_ms).arg(hash)
+        };
+        let call = fill(stored.clone(), lifetime.kept_ms(), hash.to_vec());
+        let Some(lease) = &lease else { return Ok(integer(self.run(&call, false).await?)? > 0) };
+        let whole = call.clone().also(&lease.key[..]).arg(&lease.channel[..]);
+        if let Some(reply) = self.run_for_two(&whole).await? {
+            return Ok(integer(reply)? > 0);
         }
-        Ok(integer(self.run(&call, false).await?)? > 0)
+        // In steps: where the lease was lost before the last of them, the value goes again.
+        if !lease.renewed(self).await? {
+            return Ok(false);
+        }
+        let kept = integer(self.run(&call, false).await?)? > 0;
+        if lease.forgo(self, "").await? {
+            return Ok(kept);
+        }
+        let hash = sha1_smol::Sha1::from(&stored).digest().to_string().into_bytes();
+        self.run(&fill(Vec::new(), Some(0), hash), false).await?;
+        Ok(false)
     }
 }

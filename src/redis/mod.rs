@@ -13,10 +13,12 @@
 //! | `l2` | the same for a Hybrid: explicit deadlines, values with their remaining time |
 //! | `replay` | a Hybrid's queued writes, on their way again |
 //! | `trip` | one round trip: over which connection, what is tried again |
+//! | `reads` | reads of replicas, and of the nearest node |
 //! | `tracked` | the same over the connection of the invalidation stream |
 //! | `abandoned` | writes that were given up don't come late |
 //! | `commands` | requests and replies as pure functions |
-//! | `scan` | clear, count, naming and removing keys that begin alike |
+//! | `scan` | walks over the keys: count, naming those that begin alike |
+//! | `clear` | removing all keys, or those that begin alike |
 //! | `listen` | the invalidation stream |
 //! | `state`, `gate` | what a process has of connections; back-off |
 //! | `direct`, `pipe`, `cluster` | a connection of one caller, of many, to many servers |
@@ -29,6 +31,7 @@ mod abandoned;
 mod alter;
 mod api;
 mod bell;
+mod clear;
 mod cluster;
 mod commands;
 mod connect;
@@ -49,6 +52,7 @@ mod lock;
 mod look;
 mod pipe;
 mod presence;
+mod reads;
 mod replay;
 mod reply;
 mod scan;
@@ -115,6 +119,8 @@ struct Shared {
     direct_max: usize,
     generations: Generations,
     listener: OnceBox<Listener>,
+    /// Has the connections for what is not read from the primary.
+    reader: Option<Arc<Shared>>,
 }
 
 impl RedisCache {
@@ -169,6 +175,7 @@ impl RedisCache {
     }
 
     fn with_endpoint(common: &CommonOptions, endpoint: Endpoint) -> Self {
+        let reader = endpoint.reader().map(|reads| Self::with_endpoint(common, reads).shared);
         let shared_only = endpoint.is_cluster() || endpoint.client.is_some();
         let direct_max = match endpoint.options.connections {
             _ if shared_only => 0,
@@ -190,6 +197,7 @@ impl RedisCache {
             direct_max,
             generations,
             listener: OnceBox::new(),
+            reader,
         };
         Self { shared: Arc::new(shared) }
     }

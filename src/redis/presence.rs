@@ -149,13 +149,14 @@ impl Line<'_> {
         Ok(looks.collect())
     }
 
-    /// Whether the tags are those of the records now.
-    pub(super) async fn tags_hold(&self, tags: &[Tag]) -> Result<bool> {
+    /// Whether the tags are those of the records now; of the primary's, unless the caller is one who
+    /// only reads.
+    pub(super) async fn tags_hold(&self, tags: &[Tag], read_only: bool) -> Result<bool> {
         let keyspace = &self.shared().keyspace;
         let items: Vec<Item<'_>> =
             tags.iter().map(|tag| Item::Command(keyspace.tag_record(&tag.name))).collect();
         let mut hold = true;
-        for (tag, reply) in std::iter::zip(tags, self.run_all(&items, true).await?) {
+        for (tag, reply) in std::iter::zip(tags, self.run_all(&items, read_only).await?) {
             hold &= tags::stamp_of(&checked(reply)?) == Some(tag.stamp);
         }
         Ok(hold)
@@ -174,7 +175,7 @@ impl Line<'_> {
             let reply = self.run(&call, read_only).await?;
             let Some(header) = header_of(&reply) else { return Ok(reply) };
             let tags = Header::decode(header)?.0.tags;
-            let verdict: &[u8] = if self.tags_hold(&tags).await? { b"1" } else { b"0" };
+            let verdict: &[u8] = if self.tags_hold(&tags, read_only).await? { b"1" } else { b"0" };
             call.judge(header.to_vec(), verdict);
         }
     }

@@ -1,9 +1,9 @@
-//! Operations over all keys of a cache, or those that begin alike, by SCAN: clear, count, delete_prefix
-//! and naming keys. They take many round trips; each has the deadline, not the whole. Keys that are stored
+//! Walks over all keys of a cache, or those that begin alike, by SCAN, to count and to name them; `clear`
+//! removes them. They take many round trips; each has the deadline, not the whole. Keys that are stored
 //! or removed meanwhile may or may not be seen.
 //!
 //! The prefix is escaped in the pattern and checked again on the raw key, so that no glob character
-//! lets a foreign key in; the library's own keys below the prefix stay.
+//! lets a foreign key in; the library's own keys below the prefix are not among them.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::vec;
 
 use ::redis::{Cmd, Value as Reply, cmd};
 
-use super::commands::{Request, integer, surprise};
+use super::commands::{Keyspace, Request, surprise};
 use super::error_map::{Trip, checked, no_reply};
 use super::listen::masters;
 use super::{Shared, trip};
@@ -23,42 +23,15 @@ use crate::runtime;
 
 /// How many keys the server is asked to look at in one trip: a millisecond or two of its time, in which it
 /// serves nobody else.
-const COUNT: usize = 2000;
+pub(super) const COUNT: usize = 2000;
 
 /// One server to scan.
-enum Node {
+pub(super) enum Node {
     Only,
     OfCluster(HostPort),
 }
 
 impl Shared {
-    /// Removes all keys of this cache that begin with `own`; returns how many there were.
-    pub(super) async fn clear(self: &Arc<Self>, own: &[u8], per_trip: Duration) -> Result<u64> {
-        let mut removed = 0;
-        let mut scan = Scan::begin(self, own, per_trip).await?;
-        let mut page = scan.page().await?;
-        while let Some(keys) = page {
-            // The next page is looked for while this one is removed.
-            let (gone, next) = tokio::join!(self.unlink_page(&keys, per_trip), scan.page());
-            removed += gone?;
-            page = next?;
-        }
-        Ok(removed)
-    }
-
-    async fn unlink_page(self: &Arc<Self>, keys: &[Vec<u8>], per_trip: Duration) -> Result<u64> {
-        if keys.is_empty() {
-            return Ok(0);
-        }
-        let request = self.unlink_raw(keys);
-        let replies = self.run_tracked_async(&request, Instant::now() + per_trip).await?;
-        let mut removed = 0;
-        for reply in replies.many() {
-            removed += u64::try_from(integer(reply)?).unwrap_or(0);
-        }
-        Ok(removed)
-    }
-
     /// Counts the keys of this cache.
     pub(super) async fn count(self: &Arc<Self>, per_trip: Duration) -> Result<u64> {
         let mut count = 0;
@@ -108,7 +81,8 @@ impl Shared {
         Ok(())
     }
 
-    async fn nodes(self: &Arc<Self>, per_trip: Duration) -> Result<Vec<Node>> {
+    /// The servers that have keys of this cache.
+    pub(super) async fn nodes(self: &Arc<Self>, per_trip: Duration) -> Result<Vec<Node>> {
         self.keyspace.needs_prefix()?;
         if !self.endpoint.is_cluster() {
             return Ok(vec![Node::Only]);
@@ -140,23 +114,6 @@ impl Shared {
             None => Err(no_reply()),
         }
     }
-
-    /// UNLINK of keys that carry the prefix already: one command, or on a Cluster, where one command
-    /// must not span slots, one for each key.
-    fn unlink_raw(&self, keys: &[Vec<u8>]) -> Request {
-        let unlink = |keys: &[Vec<u8>]| {
-            let mut unlink = cmd("UNLINK");
-            keys.iter().for_each(|key| {
-                unlink.arg(key);
-            });
-            unlink
-        };
-        if self.endpoint.is_cluster() {
-            Request::batch(keys.chunks(1).map(unlink), false)
-        } else {
-            Request::write(unlink(keys))
-        }
-    }
 }
 
 /// A walk over the keys of a cache, server by server.
@@ -166,47 +123,98 @@ struct Scan<'a> {
     front: Vec<u8>,
     per_trip: Duration,
     nodes: vec::IntoIter<Node>,
-    /// The server that is walked over, and where on it.
-    at: Option<(Node, Vec<u8>)>,
+    /// The server that is walked over.
+    at: Option<Walk>,
 }
 
 impl<'a> Scan<'a> {
     /// Over the keys that begin with `own`.
     async fn begin(shared: &'a Arc<Shared>, own: &[u8], per_trip: Duration) -> Result<Self> {
-        if own.len() > KEY_MAX {
-            return Err(Error::new(ErrorKind::TooBig, "the prefix is longer than any key"));
-        }
+        let front = shared.front(own)?;
         let nodes = shared.nodes(per_trip).await?.into_iter();
-        Ok(Self { shared, front: shared.keyspace.full_key(own), per_trip, nodes, at: None })
+        Ok(Self { shared, front, per_trip, nodes, at: None })
     }
 
     /// The next keys as they are stored, perhaps none; `None` at the end.
     async fn page(&mut self) -> Result<Option<Vec<Vec<u8>>>> {
-        let (node, cursor) = match self.at.take() {
-            Some(at) => at,
-            None => match self.nodes.next() {
-                Some(node) => (node, Vec::from(b"0")),
-                None => return Ok(None),
-            },
-        };
+        loop {
+            let walk = match &mut self.at {
+                Some(walk) => walk,
+                None => match self.nodes.next() {
+                    Some(node) => {
+                        let shared = self.shared.clone();
+                        let node = Arc::new(node);
+                        let walk = Walk::new(shared, node, &self.front, COUNT, self.per_trip);
+                        self.at.insert(walk)
+                    }
+                    None => return Ok(None),
+                },
+            };
+            if let Some(mut keys) = walk.page().await? {
+                keys.retain(|key| self.shared.keyspace.is_entry(key, &self.front));
+                return Ok(Some(keys));
+            }
+            self.at = None;
+        }
+    }
+}
+
+/// A walk over the keys of one server that begin alike.
+pub(super) struct Walk {
+    shared: Arc<Shared>,
+    pub(super) node: Arc<Node>,
+    pattern: Vec<u8>,
+    /// How many keys the server looks at in one trip.
+    count: usize,
+    pub(super) per_trip: Duration,
+    /// Where it is; `None` at the end.
+    cursor: Option<Vec<u8>>,
+}
+
+impl Walk {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        node: Arc<Node>,
+        front: &[u8],
+        count: usize,
+        per_trip: Duration,
+    ) -> Self {
+        let cursor = Some(Vec::from(b"0"));
+        Self { shared, node, pattern: pattern(front), count, per_trip, cursor }
+    }
+
+    /// The next keys as they are stored, perhaps none, and perhaps foreign ones; `None` at the end.
+    pub(super) async fn page(&mut self) -> Result<Option<Vec<Vec<u8>>>> {
+        let Some(cursor) = &self.cursor else { return Ok(None) };
         let mut scan = cmd("SCAN");
-        scan.arg(cursor).arg("MATCH").arg(pattern(&self.front)).arg("COUNT").arg(COUNT);
+        scan.arg(cursor).arg("MATCH").arg(&self.pattern[..]).arg("COUNT").arg(self.count);
         let deadline = Instant::now() + self.per_trip;
-        let reply = match &node {
+        let reply = match &*self.node {
             Node::Only => self.shared.run_async(&Request::read(scan), deadline).await?.one()?,
             Node::OfCluster(address) => self.shared.ask_node(address, scan, deadline).await?,
         };
-        let (next, mut keys) = page(reply).ok_or_else(|| surprise("no page of a scan"))?;
-        let prefix = &self.shared.keyspace.prefix;
-        keys.retain(|key| {
-            let own = key.strip_prefix(&prefix[..]);
-            key.starts_with(&self.front)
-                && own.is_some_and(|own| !own.is_empty() && !own.starts_with(RESERVED_PREFIX))
-        });
-        if next != b"0" {
-            self.at = Some((node, next));
-        }
+        let (next, keys) = page(reply).ok_or_else(|| surprise("no page of a scan"))?;
+        self.cursor = (next != b"0").then_some(next);
         Ok(Some(keys))
+    }
+}
+
+impl Shared {
+    /// What the stored keys begin with whose own part begins with `own`.
+    pub(super) fn front(&self, own: &[u8]) -> Result<Vec<u8>> {
+        if own.len() > KEY_MAX {
+            return Err(Error::new(ErrorKind::TooBig, "the prefix is longer than any key"));
+        }
+        Ok(self.keyspace.full_key(own))
+    }
+}
+
+impl Keyspace {
+    /// Whether `key`, as it is stored, is a user's and begins with `front`.
+    pub(super) fn is_entry(&self, key: &[u8], front: &[u8]) -> bool {
+        let own = key.strip_prefix(&self.prefix[..]);
+        key.starts_with(front)
+            && own.is_some_and(|own| !own.is_empty() && !own.starts_with(RESERVED_PREFIX))
     }
 }
 

@@ -42,6 +42,7 @@ pub(super) static LOCK: Script = Script::new("", include_str!("lua/lock.lua"));
 pub(super) static EXTEND: Script = Script::new("", include_str!("lua/extend.lua"));
 pub(super) static RELEASE: Script = Script::new("", include_str!("lua/release.lua"));
 pub(super) static CLAIM: Script = Script::new("", include_str!("lua/claim.lua"));
+pub(super) static TAKE: Script = Script::new("", include_str!("lua/take.lua"));
 pub(super) static FILL: Script = Script::new("", include_str!("lua/fill.lua"));
 pub(super) static RENEW: Script = Script::new("", include_str!("lua/renew.lua"));
 pub(super) static FORGO: Script = Script::new("", include_str!("lua/forgo.lua"));
@@ -156,6 +157,11 @@ pub(super) fn key_of(command: &Cmd) -> Option<&[u8]> {
     }
 }
 
+/// Whether a command calls a script for two keys.
+pub(super) fn is_for_two(command: &Cmd) -> bool {
+    key_of(command).is_some() && matches!(command.args_iter().nth(2), Some(Arg::Simple(b"2")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +179,7 @@ mod tests {
         assert_eq!(key_of(&two), Some(&b"app:k"[..]));
         let args: Vec<_> = two.args_iter().skip(2).collect();
         assert_eq!(args, [&b"2"[..], b"app:k", b"app:l", b"v"].map(Arg::Simple));
+        assert!(is_for_two(&two) && !is_for_two(&call.by_hash()));
         assert_eq!(key_of(&::redis::cmd("PING")), None);
         assert_ne!(ADD.hash(), REPLACE.hash());
     }

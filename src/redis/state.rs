@@ -116,6 +116,11 @@ impl State {
         }
     }
 
+    /// The server that connections were made to last.
+    pub(super) fn server(&self) -> Option<HostPort> {
+        lock(&self.master).clone()
+    }
+
     /// The Sentinels name `master`. If connections go to another server, a new epoch begins.
     pub(super) fn master_is(&self, master: HostPort) {
         let before = lock(&self.master).replace(master.clone());

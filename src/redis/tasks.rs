@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::RedisCache;
-use super::api::{Read, ping};
+use super::api::{Read, firsts, ping};
 use super::line::Line;
 use super::presence::Settled;
 use crate::error::Result;
@@ -47,8 +47,11 @@ impl ByteCache for RedisCache {
         Box::pin(async move {
             cache.check_item(key, value)?;
             let lifetime = cache.lifetime(ttl, Stale::Default)?;
+            if lifetime.is_over() {
+                return self.task_line(None).delete(key).await.map(drop);
+            }
             let replies = cache.send_async(&cache.keyspace.set(key, value, lifetime)?).await?;
-            cache.read_set(replies, lifetime)
+            cache.read_set(replies)
         })
     }
 
@@ -86,8 +89,11 @@ impl ByteCache for RedisCache {
             if items.is_empty() {
                 return Ok(());
             }
+            if lifetimes[0].is_over() {
+                return self.task_line(None).delete_many(&firsts(items)).await.map(drop);
+            }
             let replies = cache.send_async(&cache.keyspace.set_many(items, &lifetimes)?).await?;
-            cache.read_set_many(replies, &lifetimes)
+            cache.read_set_many(replies, items.len())
         })
     }
 

@@ -22,6 +22,7 @@ use super::connect::{self, connect_deadline};
 use super::direct::Direct;
 use super::error_map::{Trip, is_readonly, no_reply, not_reached};
 use super::pipe::Pipe;
+use super::reads;
 use super::state::{Connecting, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime;
@@ -88,6 +89,11 @@ impl Shared {
         runtime::refuse_library_thread()?;
         if request.replies() == 0 {
             return Ok(Replies::Many(Vec::new()));
+        }
+        if let Some(reader) = self.reader_of(request)
+            && let Some(outcome) = reads::settled(reader.run(request, deadline))
+        {
+            return outcome;
         }
         let state = self.state();
         if !request.read_only {
@@ -275,6 +281,19 @@ impl Shared {
         if request.replies() == 0 {
             return Ok(Replies::Many(Vec::new()));
         }
+        if let Some(reader) = self.reader_of(request)
+            && let Some(outcome) = reads::settled(reader.run_here_async(request, deadline).await)
+        {
+            return outcome;
+        }
+        self.run_here_async(request, deadline).await
+    }
+
+    async fn run_here_async(
+        self: &Arc<Self>,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Replies> {
         let state = self.state();
         if !request.read_only {
             self.end_abandoned_async(state, deadline).await?;

@@ -167,6 +167,7 @@ fn run(steps: Vec<Step>) {
             }
             Step::Clear => {
                 cache.clear().unwrap();
+                model.deletes += model.entries.len() as u64;
                 model.entries.clear();
             }
             Step::Count => assert_eq!(cache.count().unwrap(), model.entries.len() as u64),

@@ -19,7 +19,7 @@ class Stats:
     sets: int
     """Values stored."""
     deletes: int
-    """Values removed by a call."""
+    """Values removed by a call: those that were there, also by a TTL of zero, and by a clear (not of a Hybrid)."""
     evictions: int
     """Entries that a bound pushed out."""
     expirations: int
