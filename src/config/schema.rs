@@ -158,7 +158,7 @@ pub static SCHEMA: &[Row] = &[
     not_on_hybrid(Common, "stale_ttl", "0", span(Duration::ZERO, CENTURY), "How long past its TTL a value may be served when the loader or the server fails."),
     not_on_hybrid(Common, "refresh_ahead", "off", Share { word: Some("off") }, "Past this share of its TTL a value is loaded anew while the present one is served."),
     not_on_hybrid(Common, "negative_ttl", "0", span(Duration::ZERO, CENTURY), "How long it is remembered that a loader found nothing."),
-    not_on_hybrid(Common, "single_flight", "fleet", Choice(&["fleet", "process"]), "Whether one load per key runs in the whole fleet or in each process. On a Local cache `process`, which is its default."),
+    row(Common, "single_flight", "fleet", Choice(&["fleet", "process"]), "Whether one load per key runs in the whole fleet or in each process. On a Local cache `process`, which is its default."),
     row(Common, "encryption_keys", "", Keys, "Encryption of the values in the server and of a Local cache's snapshots: keys of 32 bytes as `ID:BASE64,…`, the first encrypts, all decrypt. IDs are whole numbers below 2^32. What is not encrypted is refused then."),
 
     row(Local, "max_entries", "none", Type::Int { min: 1, max: MAX, word: Some("none") }, "Most entries."),

@@ -122,7 +122,7 @@ impl HybridCache {
             None => (l1.default_ttl(), l1.max_value_bytes()),
         };
         // A stream of invalidations belongs to one Hybrid, and its writes go over that.
-        let l2 = l2.map(|l2| l2.sibling());
+        let l2 = l2.map(|l2| l2.sibling(options.l2_timeout));
         let cache = Self::of(l1, l2, options, default_ttl, max_value_bytes);
         cache.start();
         Ok(cache)
@@ -163,7 +163,9 @@ impl HybridCache {
 
     fn lazy(config: &Config) -> Result<(Self, RedisCache)> {
         let l1 = LocalCache::from_options(&config.common, &config.local)?;
-        let l2 = RedisCache::connect_lazily(&config.common, &config.redis)?;
+        let mut redis = config.redis.clone();
+        redis.timeout = config.hybrid.l2_timeout;
+        let l2 = RedisCache::connect_lazily(&config.common, &redis)?;
         let CommonOptions { default_ttl, max_value_bytes, .. } = config.common;
         let options = config.hybrid.clone();
         Ok((Self::of(l1, Some(l2.clone()), options, default_ttl, max_value_bytes), l2))

@@ -113,6 +113,12 @@ impl<'a, W: World> Write<'a, W> {
         }
     }
 
+    /// L2 holds something newer.
+    pub(super) fn overtaken(self) {
+        self.core.breaker.succeeded();
+        self.refused();
+    }
+
     /// L2 refuses it, and its caller hears of that.
     fn refused(mut self) {
         if let Way::Direct(admission) = self.way {

@@ -143,14 +143,44 @@ impl RedisCache {
 
     /// Removes `key`; true if there was one.
     pub(crate) async fn unlink_async(&self, key: &[u8], deadline: Instant) -> Result<bool> {
-        let replies = self.write_async(&self.shared.keyspace.unlink(key), deadline).await?;
-        self.noted(replies.one().and_then(integer)).map(|n| n > 0)
+        self.unlink_many_async(&[key], deadline).await.map(|n| n > 0)
     }
 
-    /// Removes `keys`, of which there is at least one; returns how many were there.
+    /// Removes `keys`, of which there is at least one; returns how many were there. What is being loaded
+    /// for them is not to be stored: the leases go first.
     pub(crate) async fn unlink_many_async(&self, keys: &[&[u8]], deadline: Instant) -> Result<u64> {
-        let replies = self.write_async(&self.shared.keyspace.unlink_many(keys), deadline).await?;
-        self.noted(replies.one().and_then(integer)).map(|n| u64::try_from(n).unwrap_or(0))
+        let replies = self.write_async(&self.removal(keys), deadline).await?;
+        let mut removed = 0;
+        for reply in replies.many().into_iter().skip(self.voids(keys)) {
+            removed += u64::try_from(self.noted(integer(reply))?).unwrap_or(0);
+        }
+        Ok(removed)
+    }
+
+    /// How many commands at the front of [`RedisCache::removal`] remove leases.
+    fn voids(&self, keys: &[&[u8]]) -> usize {
+        match self.shared.endpoint.is_cluster() {
+            true => keys.iter().filter(|key| self.shared.lease_key(key).is_some()).count(),
+            false => usize::from(keys.iter().any(|key| self.shared.lease_key(key).is_some())),
+        }
+    }
+
+    /// On a Cluster a command for each key, as they are on different nodes.
+    fn removal(&self, keys: &[&[u8]]) -> Request {
+        let keyspace = &self.shared.keyspace;
+        let leases: Vec<Vec<u8>> =
+            keys.iter().filter_map(|key| self.shared.lease_key(key)).collect();
+        let unlink = |names: &[Vec<u8>]| {
+            let mut unlink = ::redis::cmd("UNLINK");
+            unlink.arg(names);
+            unlink
+        };
+        let names: Vec<Vec<u8>> = keys.iter().map(|key| keyspace.full_key(key)).collect();
+        let size = if self.shared.endpoint.is_cluster() { 1 } else { usize::MAX };
+        let all = leases
+            .chunks(size.min(leases.len().max(1)))
+            .chain(names.chunks(size.min(names.len().max(1))));
+        Request::batch(all.map(unlink), false)
     }
 
     /// Gives `key` a new TTL (`None` for ever, zero removes); false where it is absent.

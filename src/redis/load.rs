@@ -21,10 +21,13 @@
 //! Inside of a loader nobody waits for a lease: who finds another's loads without one, so that processes
 //! can't wait for each other in a circle.
 
+mod turn;
+
 use std::time::{Duration, Instant};
 
 use ::redis::Value as Reply;
 
+pub(crate) use self::turn::{Claimed, Turn};
 use super::RedisCache;
 use super::bell::Vigil;
 use super::commands::{integer, remaining, surprise};

@@ -3,10 +3,10 @@
 
 use std::time::Instant;
 
-use ::redis::cmd;
+use ::redis::{Cmd, cmd};
 
 use super::RedisCache;
-use super::commands::{Keyspace, Request, integer};
+use super::commands::{Keyspace, Request, integer, surprise};
 use crate::envelope::About;
 use crate::error::Result;
 use crate::value::Value;
@@ -42,7 +42,7 @@ pub(crate) enum Replayed {
 }
 
 impl Keyspace {
-    fn replay(&self, key: &[u8], write: &Replay, known: &[Value]) -> Result<Request> {
+    fn replay(&self, key: &[u8], write: &Replay, known: &[Value]) -> Result<Cmd> {
         let (name, ttl_ms, value) = match write {
             Replay::Set(value, ttl_ms) => ("set", *ttl_ms, Some(value)),
             Replay::Delete { any: false } => ("delete", None, None),
@@ -63,7 +63,7 @@ impl Keyspace {
                 eval.arg(&digest[..]);
             }
         }
-        Ok(Request::write(eval))
+        Ok(eval)
     }
 }
 
@@ -76,9 +76,21 @@ impl RedisCache {
         known: &[Value],
         deadline: Instant,
     ) -> Result<Replayed> {
-        let request = self.shared.keyspace.replay(key, write, known)?;
-        let replies = self.write_async(&request, deadline).await?;
-        let applied = self.noted(replies.one().and_then(integer))? == 1;
+        let replay = self.shared.keyspace.replay(key, write, known)?;
+        let lease = match write {
+            Replay::Delete { .. } => self.shared.lease_key(key),
+            Replay::Set(..) | Replay::Expire { .. } => None,
+        };
+        // What is being loaded is not to be stored behind a removal: its lease goes first.
+        let void = lease.map(|lease| {
+            let mut void = cmd("UNLINK");
+            void.arg(lease);
+            void
+        });
+        let request = Request::batch(void.into_iter().chain([replay]), false);
+        let replies = self.write_async(&request, deadline).await?.many().into_iter();
+        let reply = replies.last().ok_or_else(|| surprise("no reply"))?;
+        let applied = self.noted(integer(reply))? == 1;
         Ok(if applied { Replayed::Applied } else { Replayed::Foreign })
     }
 }
