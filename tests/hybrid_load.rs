@@ -306,3 +306,211 @@ fn tasks_load_once_too_and_a_cancelled_one_is_followed() {
         assert_eq!(text(got).unwrap(), "v");
     });
 }
+
+/// Asks until the answer comes from L1, which is then what is remembered there.
+fn in_l1(cache: &AnyCache, key: &[u8], value: Option<&str>) {
+    eventually("L1 knows it", || {
+        let before = stats(cache);
+        assert_eq!(get(cache, key).as_deref(), value);
+        let after = stats(cache);
+        match value {
+            Some(_) => after.l1_hits > before.l1_hits,
+            None => after.backfills == before.backfills,
+        }
+    });
+}
+
+#[test]
+fn that_there_is_none_is_remembered_in_all_processes() {
+    for name in SERVERS {
+        let server = Server::start("single", name);
+        let (one, two) = (open(&server, &[("negative_ttl", "1h")]), open(&server, &[]));
+        let none = |cache: &AnyCache| {
+            cache.get_or_load(b"k", &options(), &mut |_| Ok(None)).unwrap().is_none()
+        };
+        assert!(none(&one));
+        for cache in [&one, &two] {
+            for _ in 0..3 {
+                let got = cache.get_or_load(b"k", &options(), &mut never).unwrap();
+                assert!(got.is_none());
+            }
+            in_l1(cache, b"k", None);
+            assert!(get(cache, b"k").is_none() && !cache.exists(b"k").unwrap());
+            assert!(cache.get_many(&[b"k"]).unwrap()[0].is_none());
+            assert!(cache.ttl(b"k").unwrap().is_none() && !cache.delete(b"other").unwrap());
+            assert!(!cache.replace(b"k", b"v", HOUR.into()).unwrap());
+        }
+        // It is no value that could be deleted, and it is one that may be added.
+        assert!(!two.delete(b"k").unwrap());
+        assert!(none(&one));
+        assert!(two.add(b"k", b"v", HOUR.into()).unwrap());
+        eventually("the value is seen", || get(&one, b"k").as_deref() == Some("v"));
+        let got = one.get_or_load(b"k", &options(), &mut never).unwrap();
+        assert_eq!(text(got).unwrap(), "v");
+        // A set ends it too, at once in its own process.
+        assert!(two.delete(b"k").unwrap());
+        eventually("it is gone", || get(&one, b"k").is_none());
+        assert!(none(&one));
+        one.set(b"k", b"w", HOUR.into()).unwrap();
+        assert_eq!(get(&one, b"k").unwrap(), "w");
+        eventually("the value is seen", || get(&two, b"k").as_deref() == Some("w"));
+    }
+}
+
+#[test]
+fn with_l2_away_it_is_remembered_here() {
+    let server = Server::single();
+    let cache = open(&server, &[("negative_ttl", "1h"), ("l2_timeout", "2s")]);
+    server.kill();
+    wait_for_the_breaker(&cache);
+    assert!(cache.get_or_load(b"k", &options(), &mut |_| Ok(None)).unwrap().is_none());
+    assert!(cache.get_or_load(b"k", &options(), &mut never).unwrap().is_none());
+    assert_eq!(stats(&cache).queued_writes, 0);
+    cache.set(b"k", b"v", HOUR.into()).unwrap();
+    assert_eq!(get(&cache, b"k").unwrap(), "v");
+}
+
+#[test]
+fn a_value_past_its_ttl_is_served_where_a_load_or_l2_fails() {
+    for name in SERVERS {
+        let server = Server::start("single", name);
+        let set = [("stale_ttl", "1h"), ("l2_timeout", "5s")];
+        let (one, two) = (open(&server, &set), open(&server, &set));
+        let brief = Duration::from_millis(500).into();
+        one.set(b"k", b"old", brief).unwrap();
+        one.set_many(&[(b"many", b"old"), (b"gone", b"old")], brief).unwrap();
+        for cache in [&one, &two] {
+            assert_eq!(get(cache, b"k").unwrap(), "old");
+            assert_eq!(get(cache, b"many").unwrap(), "old");
+        }
+        for cache in [&one, &two] {
+            for key in [&b"k"[..], b"many"] {
+                eventually("its time is over", || get(cache, key).is_none());
+                assert!(!cache.exists(key).unwrap() && cache.ttl(key).unwrap().is_none());
+                let got = cache.get_or_load(key, &options(), &mut failing).unwrap();
+                assert_eq!(text(got).unwrap(), "old");
+            }
+            assert_eq!(stats(cache).stale_served, 2);
+        }
+        // It is no value that could be deleted.
+        assert!(!one.delete(b"gone").unwrap());
+        let error = one.get_or_load(b"gone", &options(), &mut failing).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Loader);
+        assert_eq!(load(&one, b"many", "new").unwrap(), "new");
+        eventually("the new value is seen", || get(&two, b"many").as_deref() == Some("new"));
+
+        server.kill();
+        wait_for_the_breaker(&one);
+        let found = one.get_ex(b"k", Default::default()).unwrap().unwrap();
+        assert!(found.stale && &*found.value == b"old");
+        assert!(!one.exists(b"k").unwrap());
+        assert_eq!(one.get_many(&[b"k"]).unwrap()[0].as_deref(), Some(&b"old"[..]));
+        let got = one.get_or_load(b"k", &options(), &mut failing).unwrap();
+        assert_eq!(text(got).unwrap(), "old");
+        assert_eq!(load(&one, b"k", "newer").unwrap(), "newer");
+        assert_eq!(get(&one, b"k").unwrap(), "newer");
+        server.restart();
+        eventually("the replay", || server.call(&["EXISTS", "app:k"]) == 1);
+        let left = server.call(&["PTTL", "app:k"]).as_i64().unwrap();
+        assert!(left > 3_600_000, "the window comes after the TTL: {left}");
+        eventually("it is seen", || get(&two, b"k").as_deref() == Some("newer"));
+    }
+}
+
+#[test]
+fn a_window_of_ones_own_and_a_new_ttl() {
+    let server = Server::single();
+    let (one, two) = (open(&server, &[]), open(&server, &[]));
+    let mut own = SetOptions::new(Duration::from_secs(60));
+    own.stale = lighter_cache::Stale::For(HOUR);
+    one.set_ex(b"k", b"v", &own).unwrap();
+    let short = |cache: &AnyCache, most: u64| {
+        let left = cache.ttl(b"k").unwrap();
+        matches!(left, Some(lighter_cache::Remaining::For(left)) if left <= Duration::from_secs(most))
+    };
+    let left = |server: &Server| server.call(&["PTTL", "app:k"]).as_i64().unwrap();
+    for cache in [&one, &two] {
+        assert_eq!(get(cache, b"k").unwrap(), "v");
+        assert!(short(cache, 60));
+        let found = cache.get_ex(b"k", Default::default()).unwrap().unwrap();
+        assert!(matches!(found.remaining, lighter_cache::Remaining::For(left)
+            if left <= Duration::from_secs(60)));
+    }
+    assert!(left(&server) > 3_600_000);
+    assert!(two.expire(b"k", Duration::from_secs(10).into()).unwrap());
+    eventually("the new TTL is seen", || short(&one, 10));
+    assert!(left(&server) > 3_600_000);
+    // Without one there is no window.
+    own.stale = lighter_cache::Stale::For(Duration::ZERO);
+    one.set_ex(b"k", b"w", &own).unwrap();
+    assert!(left(&server) <= 60_000);
+}
+
+#[test]
+fn a_value_that_is_due_is_loaded_anew_by_one() {
+    let server = Server::single();
+    let set = [("refresh_ahead", "0.5")];
+    let (cache, other) = (open(&server, &set), open(&server, &set));
+    // Past half of the hour.
+    let age = || cache.set(b"k", b"old", (HOUR / 3).into()).unwrap();
+    age();
+    let got = cache.get_or_load(b"k", &options(), &mut |_| {
+        // The others get the present one meanwhile, and do not wait.
+        let got = other.get_or_load(b"k", &options(), &mut never).unwrap();
+        assert_eq!(text(got).unwrap(), "old");
+        let got = thread::scope(|scope| {
+            scope.spawn(|| cache.get_or_load(b"k", &options(), &mut never).unwrap()).join().unwrap()
+        });
+        assert_eq!(text(got).unwrap(), "old");
+        Ok(Some(Loaded::new("new")))
+    });
+    assert_eq!(text(got.unwrap()).unwrap(), "old");
+    assert_eq!(text(cache.get_or_load(b"k", &options(), &mut never).unwrap()).unwrap(), "new");
+    eventually("the others see it", || get(&other, b"k").as_deref() == Some("new"));
+    age();
+    assert_eq!(text(cache.get_or_load(b"k", &options(), &mut failing).unwrap()).unwrap(), "old");
+    // In the background, where the loader owns what it needs.
+    let newer = std::sync::Arc::new(|_: &[u8]| Ok(Some(Loaded::new("newer"))));
+    let owned = || text(cache.get_or_load_owned(b"k", &options(), newer.clone()).unwrap()).unwrap();
+    assert_eq!(owned(), "old");
+    eventually("it is loaded anew", || owned() == "newer");
+}
+
+#[test]
+fn what_l1_keeps_for_less_is_not_due_for_that() {
+    let server = Server::single();
+    let cache = open(&server, &[("refresh_ahead", "0.5"), ("l1.max_ttl", "10s")]);
+    load(&cache, b"k", "v");
+    for _ in 0..10 {
+        let got = cache.get_or_load(b"k", &options(), &mut never).unwrap();
+        assert_eq!(text(got).unwrap(), "v");
+    }
+    cache.set(b"set", b"v", HOUR.into()).unwrap();
+    let got = cache.get_or_load(b"set", &options(), &mut never).unwrap();
+    assert_eq!(text(got).unwrap(), "v");
+    assert!(stats(&cache).l1_hits >= 2);
+}
+
+#[test]
+fn tasks_reload_and_remember_too() {
+    let server = Server::single();
+    let set = [("refresh_ahead", "0.5"), ("negative_ttl", "1h"), ("stale_ttl", "1h")];
+    let cache = open(&server, &set);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    cache.set(b"k", b"old", (HOUR / 3).into()).unwrap();
+    cache.set(b"stale", b"old", Duration::from_millis(1).into()).unwrap();
+    runtime.block_on(async {
+        let options = options();
+        let load = |key: &'static [u8], result: lighter_cache::Result<Option<Loaded>>| {
+            cache.get_or_load_bytes(key, &options, Box::pin(async move { result }))
+        };
+        let away = || Err(Error::new(ErrorKind::Loader, "the source is away"));
+        assert_eq!(text(load(b"k", away()).await.unwrap()).unwrap(), "old");
+        assert_eq!(text(load(b"k", Ok(Some(Loaded::new("new")))).await.unwrap()).unwrap(), "new");
+        assert_eq!(text(load(b"k", away()).await.unwrap()).unwrap(), "new");
+        assert!(load(b"none", Ok(None)).await.unwrap().is_none());
+        assert!(load(b"none", away()).await.unwrap().is_none());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(text(load(b"stale", away()).await.unwrap()).unwrap(), "old");
+    });
+}

@@ -155,9 +155,9 @@ pub static SCHEMA: &[Row] = &[
     row(Common, "default_ttl", "none", span_or_none(MS, CENTURY), "TTL of values that are set without one."),
     not_on_hybrid(Common, "ttl_jitter", "0", Share { word: None }, "Spreads expiry: each TTL is shortened by a random share of up to this."),
     row(Common, "max_value_bytes", "511MiB", Size { min: 1, max: VALUE_MAX as u64, none: false }, "Largest value."),
-    not_on_hybrid(Common, "stale_ttl", "0", span(Duration::ZERO, CENTURY), "How long past its TTL a value may be served when the loader or the server fails."),
-    not_on_hybrid(Common, "refresh_ahead", "off", Share { word: Some("off") }, "Past this share of its TTL a value is loaded anew while the present one is served."),
-    not_on_hybrid(Common, "negative_ttl", "0", span(Duration::ZERO, CENTURY), "How long it is remembered that a loader found nothing."),
+    row(Common, "stale_ttl", "0", span(Duration::ZERO, CENTURY), "How long past its TTL a value may be served when the loader or the server fails."),
+    row(Common, "refresh_ahead", "off", Share { word: Some("off") }, "Past this share of its TTL a value is loaded anew while the present one is served."),
+    row(Common, "negative_ttl", "0", span(Duration::ZERO, CENTURY), "How long it is remembered that a loader found nothing."),
     row(Common, "single_flight", "fleet", Choice(&["fleet", "process"]), "Whether one load per key runs in the whole fleet or in each process. On a Local cache `process`, which is its default."),
     row(Common, "encryption_keys", "", Keys, "Encryption of the values in the server and of a Local cache's snapshots: keys of 32 bytes as `ID:BASE64,…`, the first encrypts, all decrypt. IDs are whole numbers below 2^32. What is not encrypted is refused then."),
 

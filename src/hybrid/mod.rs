@@ -9,6 +9,8 @@
 //! - `core`: the state, and how the end of a leg to L2 is judged
 //! - `read`, `write`: the steps of the operations, without I/O
 //! - `drive`: the steps joined to the legs to L2
+//! - `conditions`: stale windows, tags, negative entries: what counts, and what L1 keeps of them
+//! - `tagged`: invalidating tags
 //! - `decide`: the operations that only L2 can decide
 //! - `load`: one load for many callers
 //! - `api`: the operations for blocking and for asynchronous callers
@@ -30,6 +32,7 @@
 
 mod api;
 mod breaker;
+mod conditions;
 mod core;
 mod decide;
 mod drive;
@@ -41,6 +44,7 @@ mod read;
 #[path = "../../tests/simulation/mod.rs"]
 mod simulation;
 mod stripes;
+mod tagged;
 #[cfg(test)]
 mod tests;
 mod trust;

@@ -71,7 +71,7 @@ use std::time::{Duration, Instant};
 use once_cell::race::OnceBox;
 
 pub(crate) use self::error_map::is_transient;
-pub(crate) use self::l2::Fetched;
+pub(crate) use self::l2::{Fetched, Got};
 pub(crate) use self::lifetime::Lifetime;
 pub(crate) use self::listen::InvalidationSink;
 pub(crate) use self::load::{Claimed, Turn};
