@@ -346,6 +346,27 @@ impl Value {
         (!self.is_plain()).then(|| unsafe { attributes_of(self.0).as_ref() })
     }
 
+    /// A copy of `bytes` that waits to be stored with a stale window of so many milliseconds, and tags.
+    pub(crate) fn with_conditions(
+        bytes: &[u8],
+        window_ms: Option<u64>,
+        tags: Vec<TagMark>,
+    ) -> Result<Self> {
+        let attributes = Attributes::new(window_ms.unwrap_or(0), NEVER, tags);
+        let extra = Extra::Attributes { attributes, negative: false };
+        Self::entry(Entry { hash: 0, key: &[], value: bytes, expires_at: NEVER, extra })
+    }
+
+    /// The stale window of [`Value::with_conditions`].
+    pub(crate) fn window_ms(&self) -> Option<u64> {
+        self.attributes().map(Attributes::fresh_until).filter(|ms| *ms > 0)
+    }
+
+    /// Its tags.
+    pub(crate) fn marks(&self) -> &[TagMark] {
+        self.attributes().map_or(&[], Attributes::tags)
+    }
+
     /// Bytes that the block takes of the process's memory: with what the allocator adds, and a sixteenth
     /// (4 KiB at most) for what it loses between blocks of changing sizes, which was measured.
     #[inline]

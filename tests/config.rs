@@ -271,10 +271,6 @@ fn compression_and_encryption_of_the_server_s_values() {
 fn options_of_a_later_version_are_checked_then_refused() {
     for (url, option) in [
         ("hybrid+redis://h?ttl_jitter=0.1", "ttl_jitter"),
-        ("hybrid+redis://h?stale_ttl=1m", "stale_ttl"),
-        ("hybrid+redis://h?refresh_ahead=0.8", "refresh_ahead"),
-        ("hybrid+redis://h?negative_ttl=5s", "negative_ttl"),
-        ("hybrid+redis://h?single_flight=process", "single_flight"),
         ("hybrid+redis://h?invalidation=pubsub", "invalidation"),
     ] {
         let config = parse(url);
@@ -297,6 +293,7 @@ fn options_of_a_later_version_are_checked_then_refused() {
         "local:?max_entries=1000&max_bytes=64MiB",
         "hybrid+redis://h?l1.max_bytes=64MiB&l1.max_entries=1000",
         &format!("hybrid+redis://h?{defaults}&single_flight=fleet&l1.max_bytes=none"),
+        "hybrid+redis://h?stale_ttl=1m&refresh_ahead=0.8&negative_ttl=5s&single_flight=process",
         "hybrid+redis://h?read_from=primary&replay_limit=1&replay_bytes=1MB&invalidation=tracking",
     ] {
         assert_eq!(parse(url).unsupported(), None, "{url}");

@@ -10,6 +10,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::conditions::{Settled, is_tagged};
 use super::drive::away;
 use super::read::{Hit, Read};
 use super::{HybridCache, MANY_TRIPS};
@@ -19,7 +20,7 @@ use crate::key::check_key;
 use crate::metrics::{self, Operation};
 use crate::ops::{
     BlockingCache, BoxFuture, ByteCache, Events, Found, GetOptions, Kind, Listener, Loaded, Loader,
-    Lock, Remaining, SetOptions, Swap, Ttl,
+    Lock, OwnedLoader, Remaining, SetOptions, Swap, Ttl,
 };
 use crate::redis::RedisCache;
 use crate::runtime;
@@ -30,10 +31,6 @@ fn nothing_to_warm() -> Error {
     Error::new(ErrorKind::Unsupported, "a Hybrid without an L2 has nothing to warm L1 from")
 }
 
-fn value(hit: Option<Hit>) -> Option<Value> {
-    hit.map(|hit| hit.value)
-}
-
 impl HybridCache {
     /// As `get`, but only where nothing has to be waited for: `None`, and nothing counted, where L2 would
     /// have to be asked. For a binding that gives up a lock (as Python's GIL) before it waits.
@@ -41,11 +38,37 @@ impl HybridCache {
     pub fn get_at_once(&self, key: &[u8]) -> Result<Option<Option<Value>>> {
         check_key(key)?;
         if self.core.reading_leg().is_none() {
-            return Ok(Some(value(self.core.get_alone(key))));
+            return Ok(Some(self.served(self.core.get_alone(key))));
         }
         match self.core.begin_get(key) {
-            Read::Done(hit) => Ok(Some(value(hit))),
+            Read::Done(hit) => Ok(Some(self.served(hit))),
             Read::Ask(_) => Ok(None),
+        }
+    }
+
+    fn served(&self, hit: Option<Hit>) -> Option<Value> {
+        self.core.served(hit).map(|hit| hit.value)
+    }
+
+    /// What a blocking caller finds, with what counts as absent.
+    pub(super) fn find(&self, key: &[u8]) -> Result<Option<Hit>> {
+        check_key(key)?;
+        let Some(l2) = self.blocking_leg()? else {
+            return Ok(self.core.get_alone(key));
+        };
+        match self.core.begin_get(key) {
+            Read::Done(hit) => Ok(hit),
+            Read::Ask(asked) => {
+                let patience = self.core.options.l2_timeout;
+                let reply = match l2.fetch(key, Instant::now() + patience) {
+                    // The records of its tags may have to be asked for.
+                    Ok(fetched) if is_tagged(&fetched) => {
+                        self.wait(self.core.settle_one(Ok(fetched), patience))
+                    }
+                    reply => reply.map(|fetched| fetched.map(Settled::from)),
+                };
+                self.core.end_get(key, asked, reply)
+            }
         }
     }
 
@@ -93,17 +116,7 @@ impl BlockingCache for HybridCache {
     fn get(&self, key: &[u8]) -> Result<Option<Value>> {
         // A hit in L1 is too quick to be timed each time.
         let _timing = self.core.durations.sample(&fork::enter(), Operation::Get);
-        check_key(key)?;
-        let Some(l2) = self.blocking_leg()? else {
-            return Ok(value(self.core.get_alone(key)));
-        };
-        match self.core.begin_get(key) {
-            Read::Done(hit) => Ok(value(hit)),
-            Read::Ask(asked) => {
-                let reply = l2.fetch(key, Instant::now() + self.core.options.l2_timeout);
-                self.core.end_get(key, asked, reply).map(value)
-            }
-        }
+        Ok(self.served(self.find(key)?))
     }
 
     fn set(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<()> {
@@ -222,6 +235,11 @@ impl BlockingCache for HybridCache {
         self.visit_keys(prefix, visit)
     }
 
+    fn invalidate_tag(&self, tag: &[u8]) -> Result<()> {
+        let _timing = self.core.durations.time(Operation::InvalidateTag);
+        self.wait(self.invalidate_tag_async(tag))
+    }
+
     fn lock(&self, name: &[u8], lease: Duration, wait: Duration) -> Result<Option<Lock>> {
         self.blocking_leg()?;
         self.take_lock(name, lease, wait)
@@ -233,7 +251,18 @@ impl BlockingCache for HybridCache {
         options: &SetOptions,
         load: &mut Loader<'_>,
     ) -> Result<Option<Value>> {
-        self.load_once(key, options, load)
+        let _timing = self.core.durations.time(Operation::GetOrLoad);
+        self.load_once(key, options, load, None)
+    }
+
+    fn get_or_load_owned(
+        &self,
+        key: &[u8],
+        options: &SetOptions,
+        load: OwnedLoader,
+    ) -> Result<Option<Value>> {
+        let _timing = self.core.durations.time(Operation::GetOrLoad);
+        self.load_once(key, options, &mut |key| load(key), Some(&load))
     }
 
     fn warm(&self, keys: &[&[u8]]) -> Result<u64> {
@@ -269,7 +298,7 @@ impl ByteCache for HybridCache {
         Kind::Hybrid
     }
     fn get_bytes<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Value>>> {
-        Box::pin(async { self.core.get(key).await.map(value) })
+        Box::pin(async { Ok(self.core.get(key).await?.map(|hit| hit.value)) })
     }
     fn set_bytes<'a>(
         &'a self,
@@ -357,6 +386,9 @@ impl ByteCache for HybridCache {
     }
     fn keys_bytes<'a>(&'a self, prefix: &'a [u8]) -> BoxFuture<'a, Result<Vec<Vec<u8>>>> {
         Box::pin(self.keys_async(prefix))
+    }
+    fn invalidate_tag_bytes<'a>(&'a self, tag: &'a [u8]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.invalidate_tag_async(tag))
     }
     fn get_or_load_bytes<'a>(
         &'a self,

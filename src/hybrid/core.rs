@@ -9,6 +9,7 @@ use super::breaker::Breaker;
 use super::protections::{Protection, Protections};
 use super::queue::{Because, Queue};
 use super::stripes::Stripes;
+use super::tagged::Tagged;
 use super::trust::Trust;
 use super::watch;
 use super::world::World;
@@ -33,6 +34,7 @@ pub(super) struct Core<W: World> {
     pub(super) trust: Trust,
     pub(super) breaker: Breaker,
     pub(super) queue: Queue,
+    pub(super) tagged: Tagged,
     pub(super) flights: Flights<Option<Value>>,
     pub(super) counters: Counters,
     pub(super) durations: Durations,
@@ -87,6 +89,7 @@ impl<W: World> Core<W> {
             trust,
             breaker: Breaker::new(options.breaker_failures),
             queue: Queue::new(options.replay_limit, options.replay_bytes, protections),
+            tagged: Tagged::default(),
             flights: Flights::new(),
             counters: Counters::default(),
             durations: Durations::new(),
@@ -131,6 +134,7 @@ impl<W: World> Core<W> {
                 self.trust.forked();
                 self.stripes.forget_writes();
                 self.queue.forget();
+                self.tagged.forget();
                 self.replaying.store(false, SeqCst);
                 self.breaker.close();
                 self.process.store(settled(now), SeqCst);
@@ -241,6 +245,7 @@ impl<W: World> Core<W> {
             return;
         }
         self.stripes.void_all();
+        self.l1.doubt_tags();
         let removed = self.l1.remove_all();
         self.counters.add(Counter::Invalidations, removed);
     }
@@ -286,7 +291,7 @@ impl<W: World> Core<W> {
             invalidations: count(Counter::Invalidations),
             stale_served: count(Counter::StaleServed),
             errors: count(Counter::Errors),
-            queued_writes: self.queue.len() as u64,
+            queued_writes: (self.queue.len() + self.tagged.len()) as u64,
             replayed_writes: count(Counter::ReplayedWrites),
             dropped_writes: count(Counter::DroppedWrites),
             degraded: self.degraded(),

@@ -19,7 +19,7 @@ use super::stripes::WriteToken;
 use super::world::{Remote, System, World};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::check_key;
-use crate::ops::{BlockingCache, ByteCache, Lock, SetOptions, Stale, Swap, Ttl};
+use crate::ops::{BlockingCache, ByteCache, Lock, SetOptions, Swap, Ttl};
 use crate::redis::RedisCache;
 use crate::runtime;
 use crate::value::Value;
@@ -80,19 +80,6 @@ impl Drop for DecidingAll<'_> {
     }
 }
 
-/// Refuses what comes with a later version.
-pub(super) fn check_plain(options: &SetOptions) -> Result<()> {
-    let plain = match options.stale {
-        Stale::Default => true,
-        Stale::For(window) => window.is_zero(),
-    };
-    if !options.tags.is_empty() || !plain {
-        let message = "tags and stale windows on a Hybrid come with a later version";
-        return Err(Error::new(ErrorKind::Unsupported, message));
-    }
-    Ok(())
-}
-
 /// Whatever came of it, L2 may hold `value`.
 fn written<T>(value: &[u8]) -> impl FnOnce(&Result<T>) -> Option<Value> {
     move |_| Value::copy_from(value).ok()
@@ -127,13 +114,18 @@ impl<W: World> Core<W> {
             let waits =
                 |key: &&&[u8]| !matches!(self.queue.look(key, self.world.now_ms()), Look::Nothing);
             let asked: Vec<_> = keys.iter().map(|key| (self.ask(key), waits(&key))).collect();
-            match l2.fetch_many(keys, self.options.l2_timeout).await {
+            let patience = self.options.l2_timeout;
+            let replies = match l2.fetch_many(keys, patience).await {
+                Ok(fetched) => self.settle(fetched, patience).await,
+                Err(error) => Err(error),
+            };
+            match replies {
                 Ok(replies) => {
                     self.breaker.succeeded();
                     for ((key, (asked, waits)), reply) in keys.iter().zip(asked).zip(replies) {
-                        if let Some((value, remaining)) = reply.filter(|_| !waits) {
-                            found += 1;
-                            self.fill(key, &asked, &value, remaining);
+                        if let Some(reply) = reply.filter(|_| !waits) {
+                            found += u64::from(!reply.stale && !reply.negative);
+                            self.fill(key, &asked, &reply);
                         }
                     }
                 }
@@ -162,7 +154,8 @@ impl HybridCache {
             }
             None => !self.core.queue.is_empty(),
         };
-        if waits {
+        // Nor does L2 know yet what the invalidation of a tag has made absent.
+        if waits || self.core.tagged.len() > 0 {
             return Err(Error::new(ErrorKind::Connect, "an earlier write still waits for L2"));
         }
         Ok(Some(l2))
@@ -281,19 +274,29 @@ impl HybridCache {
         }
     }
 
-    /// A set with options. Tags and stale windows come with a later version, but without an L2.
+    /// A set with options.
     pub(super) async fn set_ex_async(
         &self,
         key: &[u8],
         value: &[u8],
         options: &SetOptions,
     ) -> Result<()> {
-        if self.core.l2.is_none() {
+        let Some(l2) = &self.core.l2 else {
             return self.core.l1.set_ex_bytes(key, value, options).await;
-        }
-        check_plain(options)?;
+        };
+        self.core.check_set(key, value, options.ttl)?;
+        let lifetime = l2.lifetime(options.ttl, options.stale)?;
+        let tags = l2.distinct_tags(&options.tags)?;
         let patience = options.timeout.unwrap_or(self.core.options.l2_timeout);
-        self.core.set_within(key, value, options.ttl, patience).await
+        self.core.store(key, value, lifetime, &tags, patience).await
+    }
+
+    pub(super) async fn invalidate_tag_async(&self, tag: &[u8]) -> Result<()> {
+        let Some(l2) = &self.core.l2 else {
+            return BlockingCache::invalidate_tag(&self.core.l1, tag);
+        };
+        l2.check_tag(tag)?;
+        self.core.invalidate_tag(tag).await
     }
 
     pub(super) fn warm_keys_below(&self, prefix: &[u8], limit: u64) -> Result<u64> {

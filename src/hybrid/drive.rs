@@ -11,6 +11,7 @@ use super::write::Write;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{check_key, check_value};
 use crate::ops::{Remaining, Ttl};
+use crate::redis::Lifetime;
 use crate::value::Value;
 
 impl<W: World> Core<W> {
@@ -19,39 +20,38 @@ impl<W: World> Core<W> {
     }
 
     pub(super) async fn get_within(&self, key: &[u8], patience: Duration) -> Result<Option<Hit>> {
+        let hit = self.find_within(key, patience).await?;
+        Ok(self.served(hit))
+    }
+
+    /// As `get`, with what counts as absent.
+    pub(super) async fn find_within(&self, key: &[u8], patience: Duration) -> Result<Option<Hit>> {
         check_key(key)?;
         let Some(l2) = self.reading_leg() else { return Ok(self.get_alone(key)) };
         match self.begin_get(key) {
             Read::Done(hit) => Ok(hit),
             Read::Ask(asked) => {
                 let reply = l2.fetch(key, patience).await;
+                let reply = self.settle_one(reply, patience).await;
                 self.end_get(key, asked, reply)
             }
-        }
-    }
-
-    /// As `get`, and counts as no read: for whoever has asked already.
-    pub(super) async fn look_again(&self, key: &[u8]) -> Result<Option<Value>> {
-        if let Some(entry) = self.held(key)
-            && self.vouches(entry.stamp)
-        {
-            return Ok(Some(entry.value));
-        }
-        match self.queue.look(key, self.world.now_ms()) {
-            Look::Holds(value, _) => Ok(Some(value)),
-            _ => Ok(None),
         }
     }
 
     pub(super) async fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
         keys.iter().try_for_each(|key| check_key(key))?;
         let Some(l2) = self.reading_leg() else {
-            return Ok(keys.iter().map(|key| Some(self.get_alone(key)?.value)).collect());
+            let value = |hit| Some(self.served(hit)?.value);
+            return Ok(keys.iter().map(|key| value(self.get_alone(key))).collect());
         };
         let (mut answers, asked) = self.begin_get_many(keys);
         if !asked.is_empty() {
             let missing: Vec<&[u8]> = asked.iter().map(|(place, _)| keys[*place]).collect();
-            let reply = l2.fetch_many(&missing, self.options.l2_timeout).await;
+            let patience = self.options.l2_timeout;
+            let reply = match l2.fetch_many(&missing, patience).await {
+                Ok(fetched) => self.settle(fetched, patience).await,
+                Err(error) => Err(error),
+            };
             self.end_get_many(keys, asked, reply, &mut answers)?;
         }
         Ok(answers)
@@ -69,14 +69,28 @@ impl<W: World> Core<W> {
         patience: Duration,
     ) -> Result<()> {
         let ttl_ms = self.check_set(key, value, ttl)?;
-        if ttl_ms == Some(0) {
+        let lifetime = Lifetime { ttl_ms, stale_ms: ttl_ms.and(self.window_ms()) };
+        self.store(key, value, lifetime, &[], patience).await
+    }
+
+    /// Stores what has been checked.
+    pub(super) async fn store(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        lifetime: Lifetime,
+        tags: &[&[u8]],
+        patience: Duration,
+    ) -> Result<()> {
+        if lifetime.is_over() {
             return self.delete(key).await.map(drop);
         }
         self.process();
-        let write = self.begin_set(key, value, ttl_ms)?;
+        let (conditions, tags) = self.conditions(lifetime, tags, patience).await?;
+        let write = self.begin_set_as(key, value, lifetime.ttl_ms, conditions.as_ref())?;
         match &self.l2 {
             Some(l2) if write.goes() => {
-                let reply = l2.put(key, value, ttl_ms, patience).await;
+                let reply = l2.put_as(key, value, lifetime, &tags, patience).await;
                 self.end_write(write, reply).map(drop)
             }
             _ => {
@@ -99,7 +113,12 @@ impl<W: World> Core<W> {
             return self.delete_many(&keys).await.map(drop);
         }
         self.process();
-        let begun = items.iter().map(|&(key, value)| self.begin_set(key, value, ttl_ms));
+        let patience = self.options.l2_timeout;
+        let lifetime = Lifetime { ttl_ms, stale_ms: ttl_ms.and(self.window_ms()) };
+        let (conditions, _) = self.conditions(lifetime, &[], patience).await?;
+        let conditions = conditions.as_ref();
+        let begun =
+            items.iter().map(|&(key, value)| self.begin_set_as(key, value, ttl_ms, conditions));
         let writes = begun.collect::<Result<Vec<_>>>()?;
         let sent: Vec<(&[u8], &[u8])> = items
             .iter()
@@ -111,7 +130,7 @@ impl<W: World> Core<W> {
         queued.into_iter().for_each(|write| write.queue(false));
         match &self.l2 {
             Some(l2) if !sent.is_empty() => {
-                let reply = l2.put_many(&sent, ttl_ms, self.options.l2_timeout).await;
+                let reply = l2.put_many_as(&sent, lifetime, patience).await;
                 self.end_writes(direct, reply).map(drop)
             }
             _ => Ok(()),
@@ -168,6 +187,9 @@ impl<W: World> Core<W> {
         if let Some(known) = self.presence(key) {
             return Ok(known.is_some());
         }
+        if self.tagged.len() > 0 {
+            return Ok(self.peek(key).await?.is_some());
+        }
         match l2.has(key, self.options.l2_timeout).await {
             Err(error) => self.unanswered(error, || self.ttl_alone(key).is_some()),
             answered => self.answered(answered),
@@ -183,9 +205,27 @@ impl<W: World> Core<W> {
         {
             return Ok(self.ttl_alone(key));
         }
+        if self.tagged.len() > 0 {
+            return self.peek(key).await;
+        }
         match l2.pttl(key, self.options.l2_timeout).await {
             Err(error) => self.unanswered(error, || self.ttl_alone(key)),
             answered => self.answered(answered),
+        }
+    }
+
+    /// How long a value has still to live, judged here: while the invalidation of a tag waits, L2 does not
+    /// know better. Counts as no read.
+    async fn peek(&self, key: &[u8]) -> Result<Option<Remaining>> {
+        let Some(l2) = self.leg() else { return Ok(self.ttl_alone(key)) };
+        let patience = self.options.l2_timeout;
+        let reply = l2.fetch(key, patience).await;
+        match self.settle_one(reply, patience).await {
+            Err(error) => self.unanswered(error, || self.ttl_alone(key)),
+            Ok(found) => {
+                let found = found.filter(|found| !found.stale && !found.negative);
+                self.answered(Ok(found.map(|found| found.left)))
+            }
         }
     }
 

@@ -9,6 +9,8 @@
 //! - `core`: the state, and how the end of a leg to L2 is judged
 //! - `read`, `write`: the steps of the operations, without I/O
 //! - `drive`: the steps joined to the legs to L2
+//! - `conditions`: stale windows, tags, negative entries: what counts, and what L1 keeps of them
+//! - `tagged`: invalidating tags
 //! - `decide`: the operations that only L2 can decide
 //! - `load`: one load for many callers
 //! - `api`: the operations for blocking and for asynchronous callers
@@ -30,6 +32,7 @@
 
 mod api;
 mod breaker;
+mod conditions;
 mod core;
 mod decide;
 mod drive;
@@ -42,6 +45,7 @@ mod recent;
 #[path = "../../tests/simulation/mod.rs"]
 mod simulation;
 mod stripes;
+mod tagged;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -123,7 +127,7 @@ impl HybridCache {
             None => (l1.default_ttl(), l1.max_value_bytes()),
         };
         // A stream of invalidations belongs to one Hybrid, and its writes go over that.
-        let l2 = l2.map(|l2| l2.sibling());
+        let l2 = l2.map(|l2| l2.sibling(options.l2_timeout));
         let cache = Self::of(l1, l2, options, default_ttl, max_value_bytes);
         cache.start();
         Ok(cache)
@@ -164,7 +168,9 @@ impl HybridCache {
 
     fn lazy(config: &Config) -> Result<(Self, RedisCache)> {
         let l1 = LocalCache::from_options(&config.common, &config.local)?;
-        let l2 = RedisCache::connect_lazily(&config.common, &config.redis)?;
+        let mut redis = config.redis.clone();
+        redis.timeout = config.hybrid.l2_timeout;
+        let l2 = RedisCache::connect_lazily(&config.common, &redis)?;
         let CommonOptions { default_ttl, max_value_bytes, .. } = config.common;
         let options = config.hybrid.clone();
         Ok((Self::of(l1, Some(l2.clone()), options, default_ttl, max_value_bytes), l2))

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
+use super::conditions::{Settled, Span};
 use super::core::{Core, Verdict};
 use super::protections::Protection;
 use super::queue::Look;
 use super::stripes::ReadToken;
-use super::world::{Fetched, World};
+use super::world::World;
 use crate::config::L1Alone;
 use crate::error::Result;
-use crate::local::Stamped;
+use crate::local::{Held, Stamped};
 use crate::ops::{Found, Remaining, Tier};
 use crate::stats::Counter;
-use crate::value::Value;
+use crate::value::{TagMark, Value};
 
 /// The first step of a read.
 pub(super) enum Read {
@@ -31,6 +32,9 @@ pub(super) struct Hit {
     pub(super) tier: Tier,
     /// Nobody vouches for it now.
     pub(super) stale: bool,
+    pub(super) held: Held,
+    /// Milliseconds that the value in L2 has still to live.
+    pub(super) whole_ms: Option<u64>,
 }
 
 /// A read on its way to L2.
@@ -44,8 +48,9 @@ pub(super) struct Asked {
 }
 
 impl Hit {
-    fn of_l1(entry: Stamped, stale: bool) -> Self {
-        Self { value: entry.value, ttl_ms: entry.ttl_ms, tier: Tier::L1, stale }
+    pub(super) fn of_l1(entry: Stamped, stale: bool) -> Self {
+        let Stamped { value, ttl_ms, whole_ms, held, .. } = entry;
+        Self { value, ttl_ms, tier: Tier::L1, stale, held, whole_ms }
     }
 
     pub(super) fn found(self) -> Found {
@@ -76,13 +81,17 @@ impl<W: World> Core<W> {
         let token = self.stripes.begin_read(key);
         let epoch = self.trust.epoch();
         match self.held(key) {
-            Some(entry) if self.vouches(entry.stamp) => {
-                self.counters.count(Counter::L1Hits);
-                self.counters.count(Counter::Hits);
+            Some(entry) if self.vouches(entry.stamp) && entry.held != Held::Stale => {
+                if entry.held == Held::Fresh {
+                    self.counters.count(Counter::L1Hits);
+                    self.counters.count(Counter::Hits);
+                } else {
+                    self.counters.count(Counter::Misses);
+                }
                 Read::Done(Some(Hit::of_l1(entry, false)))
             }
             held => match self.known(key, held) {
-                Known::Own(hit) => Read::Done(self.count_alone(hit)),
+                Known::Own(hit) => Read::Done(self.counted(hit)),
                 Known::Held(held) => {
                     let at = self.world.now_ms();
                     Read::Ask(Asked { token, epoch, at, held: held.is_some() })
@@ -102,6 +111,7 @@ impl<W: World> Core<W> {
         let held = self.held(key);
         if let Some(entry) = &held
             && self.vouches(entry.stamp)
+            && entry.held == Held::Fresh
         {
             self.counters.count(Counter::L1Hits);
             self.counters.count(Counter::Hits);
@@ -112,10 +122,11 @@ impl<W: World> Core<W> {
             Known::Held(held) => {
                 // Without an L2 there is nothing fresher.
                 let stale = self.l2.is_some();
-                held.filter(|_| self.serves_unproven()).map(|entry| Hit::of_l1(entry, stale))
+                held.filter(|entry| self.serves_unproven() && (stale || entry.held == Held::Fresh))
+                    .map(|entry| Hit::of_l1(entry, stale))
             }
         };
-        self.count_alone(hit)
+        self.counted(hit)
     }
 
     /// What the queue makes of a key for which L1 can't vouch.
@@ -128,15 +139,16 @@ impl<W: World> Core<W> {
             Look::Nothing => Known::Held(held),
             Look::Gone => Known::Own(None),
             Look::AsInL1 => Known::Own(held.map(|entry| Hit::of_l1(entry, true))),
-            Look::Holds(value, until) => Known::Own(Some(match held {
-                Some(entry) => Hit::of_l1(entry, true),
-                None => Hit {
-                    value,
-                    ttl_ms: until.map(|until| until.saturating_sub(now)),
-                    tier: Tier::L1,
-                    stale: true,
-                },
-            })),
+            Look::Holds(value, until) => Known::Own(match held {
+                Some(entry) => Some(Hit::of_l1(entry, true)),
+                // Since it was queued one of its tags was invalidated.
+                None if !value.marks().iter().all(TagMark::holds) => None,
+                None => {
+                    let ttl_ms = until.map(|until| until.saturating_sub(now));
+                    let (tier, held) = (Tier::L1, Held::Fresh);
+                    Some(Hit { value, ttl_ms, tier, stale: true, held, whole_ms: ttl_ms })
+                }
+            }),
         }
     }
 
@@ -145,7 +157,7 @@ impl<W: World> Core<W> {
         &self,
         key: &[u8],
         asked: Asked,
-        reply: Result<Fetched>,
+        reply: Result<Option<Settled>>,
     ) -> Result<Option<Hit>> {
         match reply {
             Ok(found) => {
@@ -160,9 +172,19 @@ impl<W: World> Core<W> {
         }
     }
 
+    /// Counts an answer that nobody vouches for, unless it is past its TTL: that is for who serves it.
+    fn counted(&self, hit: Option<Hit>) -> Option<Hit> {
+        match hit {
+            Some(hit) if hit.held == Held::Stale => Some(hit),
+            hit => self.count_alone(hit),
+        }
+    }
+
     /// Counts an answer that nobody vouches for.
     fn count_alone(&self, hit: Option<Hit>) -> Option<Hit> {
-        if let Some(hit) = &hit {
+        if let Some(hit) = &hit
+            && hit.held != Held::Negative
+        {
             if hit.stale {
                 self.counters.count(Counter::StaleServed);
             }
@@ -174,13 +196,24 @@ impl<W: World> Core<W> {
         hit
     }
 
-    fn serves_unproven(&self) -> bool {
+    /// What a plain read answers: a value, and one past its TTL only where L2 is away.
+    #[inline]
+    pub(super) fn served(&self, hit: Option<Hit>) -> Option<Hit> {
+        let hit = hit?;
+        match hit.held {
+            Held::Fresh => Some(hit),
+            Held::Stale if hit.tier == Tier::L1 => self.count_alone(Some(hit)),
+            Held::Stale | Held::Negative => None,
+        }
+    }
+
+    pub(super) fn serves_unproven(&self) -> bool {
         self.l2.is_none() || self.options.l1_alone == L1Alone::Stale
     }
 
     /// Stores what L2 said, unless it was overtaken, and answers it.
-    fn learn(&self, key: &[u8], asked: Asked, found: Fetched) -> Option<Hit> {
-        let Some((value, remaining)) = found else {
+    fn learn(&self, key: &[u8], asked: Asked, found: Option<Settled>) -> Option<Hit> {
+        let Some(found) = found else {
             // L2 has none: what L1 could not vouch for is gone, unless it is newer than this read.
             if asked.held {
                 self.l1.remove_if(key, || self.stripes.may_fill(key, asked.token));
@@ -188,23 +221,27 @@ impl<W: World> Core<W> {
             self.counters.count(Counter::Misses);
             return None;
         };
-        self.counters.count(Counter::L2Hits);
-        self.counters.count(Counter::Hits);
-        let ttl_ms = self.fill(key, &asked, &value, remaining);
-        Some(Hit { value, ttl_ms, tier: Tier::L2, stale: false })
+        let held = match &found {
+            found if found.negative => Held::Negative,
+            found if found.stale => Held::Stale,
+            _ => Held::Fresh,
+        };
+        if held == Held::Fresh {
+            self.counters.count(Counter::L2Hits);
+            self.counters.count(Counter::Hits);
+        } else {
+            self.counters.count(Counter::Misses);
+        }
+        let ttl_ms = self.fill(key, &asked, &found);
+        let (value, stale) = (found.value, found.stale);
+        Some(Hit { value, ttl_ms, tier: Tier::L2, stale, held, whole_ms: ttl_ms })
     }
 
     /// Stores what L2 said, unless it was overtaken; L2's remaining TTL in milliseconds.
-    pub(super) fn fill(
-        &self,
-        key: &[u8],
-        asked: &Asked,
-        value: &Value,
-        remaining: Remaining,
-    ) -> Option<u64> {
+    pub(super) fn fill(&self, key: &[u8], asked: &Asked, found: &Settled) -> Option<u64> {
         // While a write of the key waits in the queue, it is that which reads answer.
         let fill = || self.stripes.may_fill(key, asked.token);
-        let ttl_ms = match remaining {
+        let ttl_ms = match found.left {
             Remaining::Forever => None,
             Remaining::For(left) => Some(left.as_millis() as u64),
         };
@@ -213,10 +250,19 @@ impl<W: World> Core<W> {
             true => self.world.now_ms().saturating_sub(asked.at),
             false => 0,
         };
-        let l1_ttl = self.l1_ttl(ttl_ms.map(|ttl| ttl.saturating_sub(since)));
+        let left_ms = ttl_ms.map(|ttl| ttl.saturating_sub(since));
+        let Some(tags) = &found.tags else {
+            // What L1 could not vouch for is older.
+            if asked.held {
+                self.l1.remove_if(key, fill);
+            }
+            return ttl_ms;
+        };
+        let &Settled { window_ms, stale, negative, .. } = found;
+        let span = Span { left_ms, window_ms, stale, negative };
         // A value too big for this process's memory is still answered.
-        if l1_ttl != Some(0)
-            && matches!(self.l1.set_stamped_if(key, value, l1_ttl, asked.epoch, fill), Ok(true))
+        if left_ms != Some(0)
+            && matches!(self.keep(key, &found.value, &span, tags, asked.epoch, fill), Ok(true))
         {
             self.counters.count(Counter::Backfills);
             self.queue.seen(key, fill);
@@ -227,9 +273,14 @@ impl<W: World> Core<W> {
     /// What this process can say of `key` without L2: `None` where it has to be asked.
     pub(super) fn presence(&self, key: &[u8]) -> Option<Option<Remaining>> {
         match self.held(key) {
-            Some(entry) if self.vouches(entry.stamp) => Some(Some(remaining(entry.ttl_ms))),
+            Some(entry) if self.vouches(entry.stamp) && entry.held != Held::Stale => {
+                Some((entry.held == Held::Fresh).then(|| remaining(entry.ttl_ms)))
+            }
             held => match self.known(key, held) {
-                Known::Own(hit) => Some(hit.map(|hit| remaining(hit.ttl_ms))),
+                Known::Own(hit) => {
+                    let hit = hit.filter(|hit| hit.held == Held::Fresh);
+                    Some(hit.map(|hit| remaining(hit.ttl_ms)))
+                }
                 Known::Held(_) => None,
             },
         }
@@ -240,7 +291,8 @@ impl<W: World> Core<W> {
         if let Some(known) = self.presence(key) {
             return known;
         }
-        let held = self.held(key).filter(|_| self.serves_unproven());
+        let held = self.held(key);
+        let held = held.filter(|entry| self.serves_unproven() && entry.held == Held::Fresh);
         held.map(|entry| remaining(entry.ttl_ms))
     }
 
@@ -258,7 +310,7 @@ impl<W: World> Core<W> {
     pub(super) fn begin_get_many(&self, keys: &[&[u8]]) -> (Vec<Option<Value>>, AskedMany) {
         let mut asked = Vec::new();
         let answers = keys.iter().enumerate().map(|(place, key)| match self.begin_get(key) {
-            Read::Done(hit) => hit.map(|hit| hit.value),
+            Read::Done(hit) => self.served(hit).map(|hit| hit.value),
             Read::Ask(one) => {
                 asked.push((place, one));
                 None
@@ -272,14 +324,15 @@ impl<W: World> Core<W> {
         &self,
         keys: &[&[u8]],
         asked: AskedMany,
-        reply: Result<Vec<Fetched>>,
+        reply: Result<Vec<Option<Settled>>>,
         answers: &mut [Option<Value>],
     ) -> Result<()> {
         match reply {
             Ok(found) => {
                 self.breaker.succeeded();
                 for ((place, one), found) in asked.into_iter().zip(found) {
-                    answers[place] = self.learn(keys[place], one, found).map(|hit| hit.value);
+                    let hit = self.learn(keys[place], one, found);
+                    answers[place] = self.served(hit).map(|hit| hit.value);
                 }
             }
             Err(error) => {
@@ -287,7 +340,8 @@ impl<W: World> Core<W> {
                     return Err(error);
                 }
                 for (place, _) in asked {
-                    answers[place] = self.get_alone(keys[place]).map(|hit| hit.value);
+                    let hit = self.get_alone(keys[place]);
+                    answers[place] = self.served(hit).map(|hit| hit.value);
                 }
             }
         }

@@ -10,7 +10,7 @@ use super::queue::{End, Look, Step};
 use super::read::{Hit, Read};
 use super::simulation::universe::{Dice, Sim, Universe};
 use super::stripes::STRIPES;
-use super::world::{Replay, Replayed};
+use super::world::{Got, Replay, Replayed};
 use crate::config::{HybridOptions, L1Alone};
 use crate::error::{Error, ErrorKind};
 use crate::local::LocalCache;
@@ -236,8 +236,8 @@ fn a_fill_keeps_the_servers_remaining_time_and_the_l1_limit() {
     assert_eq!(core.l1_ttl(None), Some(3000));
     let Read::Ask(asked) = core.begin_get(b"k") else { panic!("nothing is there") };
     let value = Value::copy_from(b"v").expect("memory");
-    let fetched = Some((value, Remaining::For(Duration::from_secs(2))));
-    core.end_get(b"k", asked, Ok(fetched)).expect("no error was given");
+    let fetched = Got::from((value, Remaining::For(Duration::from_secs(2))));
+    core.end_get(b"k", asked, Ok(Some(fetched.into()))).expect("no error was given");
     assert_eq!(core.ttl_alone(b"k"), Some(Remaining::For(Duration::from_secs(2))));
     assert_eq!(core.stats().backfills, 1);
 }

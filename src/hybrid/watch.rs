@@ -75,7 +75,7 @@ pub(super) fn probe<W: World>(core: &Weak<Core<W>>) {
             }
             held.breaker.answers(false);
             held.world.sleep(held.world.jitter(held.options.breaker_open)).await;
-            let wanted = !held.queue.is_empty() || Arc::strong_count(&held) > 1;
+            let wanted = held.waits() || Arc::strong_count(&held) > 1;
             core = wanted.then_some(held);
         }
     });
@@ -84,7 +84,7 @@ pub(super) fn probe<W: World>(core: &Weak<Core<W>>) {
 impl<W: World> Core<W> {
     /// Has the queue replayed, where L2 may be asked and nobody does it yet.
     pub(super) fn start_replay(&self) {
-        if self.queue.is_empty() || !self.breaker.allows() || self.replaying.swap(true, SeqCst) {
+        if !self.waits() || !self.breaker.allows() || self.replaying.swap(true, SeqCst) {
             return;
         }
         let started = self.me.upgrade().is_some_and(|core| {
@@ -101,7 +101,7 @@ impl<W: World> Core<W> {
             while self.breaker.allows() && self.replay_some().await != Round::Idle {}
             self.replaying.store(false, SeqCst);
             // What came since the last look has found this task still there.
-            let more = !self.queue.is_empty() && self.breaker.allows();
+            let more = self.waits() && self.breaker.allows();
             if !more || self.replaying.swap(true, SeqCst) {
                 return;
             }
@@ -130,6 +130,10 @@ impl<W: World> Core<W> {
         let Some(l2) = &self.l2 else { return Round::Idle };
         let mut round = Round::More;
         let patience = self.options.l2_timeout;
+        if !self.replay_tags(l2).await {
+            self.world.sleep(self.world.jitter(self.options.breaker_open)).await;
+            return Round::Away;
+        }
         let mut jobs: Vec<Job> = Vec::new();
         let mut pause = None;
         while jobs.len() < BATCH {
@@ -283,6 +287,10 @@ impl InvalidationSink for Core<System> {
 
     fn invalidated(&self, key: &[u8]) {
         self.forget(key);
+    }
+
+    fn tag_changed(&self, tag: &[u8]) {
+        Core::tag_changed(self, tag);
     }
 
     fn invalidated_all(&self) {

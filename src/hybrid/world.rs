@@ -6,13 +6,15 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use crate::clock;
+use crate::config::CommonOptions;
+use crate::envelope::Tag;
 use crate::error::Result;
 use crate::ops::Remaining;
 use crate::random;
-use crate::redis::RedisCache;
-pub(super) use crate::redis::{Fetched, Replay, Replayed};
+pub(super) use crate::redis::{Fetched, Got, Replay, Replayed};
+use crate::redis::{Lifetime, RedisCache};
 use crate::runtime;
-use crate::value::Value;
+use crate::value::{TagMark, Value};
 
 /// The second tier. Each call ends within `patience` (where it takes many trips, each of them does).
 pub(super) trait Remote: Clone + Send + Sync + 'static {
@@ -63,6 +65,57 @@ pub(super) trait Remote: Clone + Send + Sync + 'static {
         known: &[Value],
         patience: Duration,
     ) -> impl Future<Output = Result<Replayed>> + Send;
+    /// The options that all kinds of cache have.
+    fn common(&self) -> Option<&CommonOptions> {
+        None
+    }
+    /// As `put`, with a stale window and tags.
+    fn put_as(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        lifetime: Lifetime,
+        tags: &[Tag],
+        patience: Duration,
+    ) -> impl Future<Output = Result<()>> + Send {
+        let _ = tags;
+        self.put(key, value, lifetime.ttl_ms, patience)
+    }
+    /// As `put_many`, with a stale window.
+    fn put_many_as(
+        &self,
+        items: &[(&[u8], &[u8])],
+        lifetime: Lifetime,
+        patience: Duration,
+    ) -> impl Future<Output = Result<()>> + Send {
+        self.put_many(items, lifetime.ttl_ms, patience)
+    }
+    /// The stamps in the records of tags; `None` where there is no record.
+    fn records(
+        &self,
+        names: &[&[u8]],
+        _patience: Duration,
+    ) -> impl Future<Output = Result<Vec<Option<u64>>>> + Send {
+        let none = vec![None; names.len()];
+        async { Ok(none) }
+    }
+    /// The stamps for a value with these tags that is kept for `kept_ms`.
+    fn stamps(
+        &self,
+        _names: &[&[u8]],
+        _kept_ms: Option<u64>,
+        _patience: Duration,
+    ) -> impl Future<Output = Result<Vec<Tag>>> + Send {
+        async { Ok(Vec::new()) }
+    }
+    /// Makes all values with this tag absent.
+    fn forget_tag(
+        &self,
+        _tag: &[u8],
+        _patience: Duration,
+    ) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
+    }
     /// A sign of life.
     fn probe(&self, patience: Duration) -> impl Future<Output = Result<()>> + Send;
 }
@@ -128,7 +181,48 @@ impl Remote for RedisCache {
         ttl_ms: Option<u64>,
         patience: Duration,
     ) -> Result<()> {
-        self.put_async(key, value, ttl_ms, Instant::now() + patience).await
+        self.put_as(key, value, Lifetime::plain(ttl_ms), &[], patience).await
+    }
+
+    fn common(&self) -> Option<&CommonOptions> {
+        Some(RedisCache::common(self))
+    }
+
+    async fn put_as(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        lifetime: Lifetime,
+        tags: &[Tag],
+        patience: Duration,
+    ) -> Result<()> {
+        self.put_async(key, value, lifetime, tags, Instant::now() + patience).await
+    }
+
+    async fn put_many_as(
+        &self,
+        items: &[(&[u8], &[u8])],
+        lifetime: Lifetime,
+        patience: Duration,
+    ) -> Result<()> {
+        self.put_many_async(items, lifetime, Instant::now() + patience).await
+    }
+
+    async fn records(&self, names: &[&[u8]], patience: Duration) -> Result<Vec<Option<u64>>> {
+        self.records_async(names, Instant::now() + patience).await
+    }
+
+    async fn stamps(
+        &self,
+        names: &[&[u8]],
+        kept_ms: Option<u64>,
+        patience: Duration,
+    ) -> Result<Vec<Tag>> {
+        self.stamps_async(names, kept_ms, Instant::now() + patience).await
+    }
+
+    async fn forget_tag(&self, tag: &[u8], patience: Duration) -> Result<()> {
+        self.forget_tag_async(tag, Instant::now() + patience).await
     }
 
     async fn put_many(
@@ -137,7 +231,7 @@ impl Remote for RedisCache {
         ttl_ms: Option<u64>,
         patience: Duration,
     ) -> Result<()> {
-        self.put_many_async(items, ttl_ms, Instant::now() + patience).await
+        self.put_many_as(items, Lifetime::plain(ttl_ms), patience).await
     }
 
     async fn unlink(&self, key: &[u8], patience: Duration) -> Result<bool> {
@@ -163,6 +257,13 @@ impl Remote for RedisCache {
         known: &[Value],
         patience: Duration,
     ) -> Result<Replayed> {
+        // One of its tags was invalidated since: whatever of it may have landed goes.
+        let write = match write {
+            Replay::Set(value, _) if !value.marks().iter().all(TagMark::holds) => {
+                &Replay::Delete { any: false }
+            }
+            write => write,
+        };
         self.replay_async(key, write, known, Instant::now() + patience).await
     }
 

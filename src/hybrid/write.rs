@@ -1,5 +1,6 @@
 //! The steps of writing: L1 first, then L2, and what L1 and the queue keep when L2 has answered.
 
+use super::conditions::{Conditions, Span};
 use super::core::{Core, Verdict};
 use super::queue::{self, Because, Look, Way};
 use super::stripes::{ReadToken, WriteToken};
@@ -11,7 +12,7 @@ use crate::value::Value;
 /// What a write does to its key. Moments are milliseconds of the Hybrid's clock, `None` for never.
 #[derive(Clone, Copy)]
 enum Change<'a> {
-    Set { value: &'a [u8], until: Option<u64> },
+    Set { value: &'a [u8], until: Option<u64>, conditions: Option<&'a Conditions> },
     Delete,
     Expire { until: Option<u64> },
 }
@@ -35,7 +36,9 @@ impl<'a, W: World> Write<'a, W> {
 
     fn begun(core: &'a Core<W>, key: &'a [u8], change: Change<'a>, token: WriteToken) -> Self {
         let token = Some(token);
-        let may_ask = core.l2.is_some() && core.breaker.allows();
+        let waits =
+            matches!(change, Change::Set { conditions: Some(conditions), .. } if conditions.waits);
+        let may_ask = core.l2.is_some() && core.breaker.allows() && !waits;
         let way = match change {
             // In this order: who is admitted has its stripe raised.
             Change::Expire { .. } if may_ask => core.queue.admit(key, true),
@@ -120,6 +123,12 @@ impl<'a, W: World> Write<'a, W> {
         }
     }
 
+    /// L2 holds something newer.
+    pub(super) fn overtaken(self) {
+        self.core.breaker.succeeded();
+        self.refused();
+    }
+
     /// L2 refuses it, and its caller hears of that.
     fn refused(mut self) {
         if let Way::Direct(admission) = self.way {
@@ -159,8 +168,12 @@ impl Change<'_> {
 
     fn queued(&self) -> Result<queue::Write> {
         Ok(match *self {
-            Self::Set { value, until } => {
+            Self::Set { value, until, conditions: None } => {
                 queue::Write::Set { value: Value::copy_from(value)?, until }
+            }
+            Self::Set { value, until, conditions: Some(Conditions { window_ms, tags, .. }) } => {
+                let value = Value::with_conditions(value, *window_ms, tags.clone())?;
+                queue::Write::Set { value, until }
             }
             Self::Delete => queue::Write::Delete { asked: true },
             Self::Expire { until } => queue::Write::Expire { until },
@@ -207,26 +220,39 @@ impl<W: World> Core<W> {
     }
 
     /// Stores into L1; the write then goes to L2, or into the queue.
+    #[cfg(test)]
     pub(super) fn begin_set<'a>(
         &'a self,
         key: &'a [u8],
         value: &'a [u8],
         ttl_ms: Option<u64>,
     ) -> Result<Write<'a, W>> {
-        let token = self.stripes.begin_write(key);
-        self.begin_set_with(key, value, ttl_ms, token)
+        self.begin_set_as(key, value, ttl_ms, None)
     }
 
-    /// As [`Core::begin_set`], unless a write or an invalidation came since `since` was taken.
+    /// As [`Core::begin_set`], with what the value has besides.
+    pub(super) fn begin_set_as<'a>(
+        &'a self,
+        key: &'a [u8],
+        value: &'a [u8],
+        ttl_ms: Option<u64>,
+        conditions: Option<&'a Conditions>,
+    ) -> Result<Write<'a, W>> {
+        let token = self.stripes.begin_write(key);
+        self.begin_set_with(key, value, ttl_ms, conditions, token)
+    }
+
+    /// As [`Core::begin_set_as`], unless a write or an invalidation came since `since` was taken.
     pub(super) fn begin_set_after<'a>(
         &'a self,
         key: &'a [u8],
         value: &'a [u8],
         ttl_ms: Option<u64>,
+        conditions: Option<&'a Conditions>,
         since: ReadToken,
     ) -> Result<Option<Write<'a, W>>> {
         let Some(token) = self.stripes.begin_write_after(key, since) else { return Ok(None) };
-        self.begin_set_with(key, value, ttl_ms, token).map(Some)
+        self.begin_set_with(key, value, ttl_ms, conditions, token).map(Some)
     }
 
     fn begin_set_with<'a>(
@@ -234,12 +260,17 @@ impl<W: World> Core<W> {
         key: &'a [u8],
         value: &'a [u8],
         ttl_ms: Option<u64>,
+        conditions: Option<&'a Conditions>,
         token: WriteToken,
     ) -> Result<Write<'a, W>> {
         let epoch = self.trust.epoch();
-        let change = Change::Set { value, until: self.until(ttl_ms) };
+        let change = Change::Set { value, until: self.until(ttl_ms), conditions };
         let write = Write::begun(self, key, change, token);
-        if let Err(error) = self.l1.set_stamped(key, value, self.l1_ttl(ttl_ms), epoch) {
+        let window_ms = conditions.and_then(|conditions| conditions.window_ms).unwrap_or(0);
+        let span = Span { window_ms, ..Span::plain(ttl_ms) };
+        let tags = conditions.map_or(&[][..], |conditions| &conditions.tags);
+        let kept = self.keep(key, value, &span, tags, epoch, || true);
+        if let Err(error) = kept {
             write.refused();
             return Err(error);
         }

@@ -6,6 +6,7 @@
 //! [`LocalCache::remove`]. [`LocalCache::set_stamped_if`] asks for the validity under the same lock that
 //! the removal takes, so either the fill is refused, or the removal comes after it and takes it out.
 
+use std::sync::atomic::Ordering::Acquire;
 use std::time::Duration;
 
 use super::LocalCache;
@@ -16,15 +17,42 @@ use crate::error::Result;
 use crate::fork;
 use crate::key::{check_key, check_value};
 use crate::ops::{BlockingCache, Event, Ttl};
-use crate::value::{Extra, NEVER, Value};
+use crate::value::{Attributes, Extra, NEVER, TagMark, Value};
 
 /// An entry as a Hybrid sees it.
 #[derive(Debug)]
 pub(crate) struct Stamped {
     pub(crate) value: Value,
     pub(crate) stamp: u32,
-    /// Milliseconds that it has still to live; `None` where it never expires.
+    /// Milliseconds that it has still to live; `None` where it never expires. Past its TTL those that its
+    /// stale window has still to run.
     pub(crate) ttl_ms: Option<u64>,
+    /// The same for the value in L2, where L1 keeps it for less than that.
+    pub(crate) whole_ms: Option<u64>,
+    pub(crate) held: Held,
+}
+
+/// What an entry is to a Hybrid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// A value.
+    Fresh,
+    /// A value past its TTL, within its stale window.
+    Stale,
+    /// It says that there is none.
+    Negative,
+}
+
+/// How an entry with conditions is to live, in milliseconds from now; `None` for ever.
+pub(crate) struct Terms {
+    /// Its TTL; zero where that is over and the entry is stale.
+    pub(crate) fresh_ms: Option<u64>,
+    /// The same with the stale window.
+    pub(crate) kept_ms: Option<u64>,
+    /// The TTL of the value in L2, where it differs.
+    pub(crate) whole_ms: Option<u64>,
+    pub(crate) negative: bool,
+    pub(crate) tags: Vec<TagMark>,
 }
 
 impl LocalCache {
@@ -36,6 +64,9 @@ impl LocalCache {
         let hash = self.0.store.hash(key);
         let shard = self.0.store.read(hash);
         let Some(entry) = shard.find(hash, key) else { return Ok(None) };
+        if !entry.is_plain() {
+            return Ok(self.with_conditions(entry));
+        }
         let ttl_ms = match entry.expires_at() {
             NEVER => None,
             at => match at.saturating_sub(self.0.clock.now()) {
@@ -44,22 +75,104 @@ impl LocalCache {
             },
         };
         self.note_use(entry);
-        Ok(Some(Stamped { value: entry.clone(), stamp: entry.stamp(), ttl_ms }))
+        let (value, stamp) = (entry.clone(), entry.stamp());
+        Ok(Some(Stamped { value, stamp, ttl_ms, whole_ms: ttl_ms, held: Held::Fresh }))
     }
 
-    /// Stores `value` for `ttl_ms` milliseconds, or for good. Zero removes the entry.
-    #[inline]
-    pub(crate) fn set_stamped(
+    /// An entry with attributes: its stamp is 0, which is no epoch, where one of its tags may have been
+    /// invalidated in L2.
+    #[cold]
+    #[inline(never)]
+    fn with_conditions(&self, entry: &Value) -> Option<Stamped> {
+        let attributes = entry.attributes()?;
+        let now = self.0.clock.now();
+        let left = |at: u64| match at {
+            NEVER => Some(None),
+            at => Some(at.saturating_sub(now)).filter(|ms| *ms > 0).map(Some),
+        };
+        let kept_ms = left(entry.expires_at())?;
+        let (tags, stamp) = (attributes.tags(), entry.stamp());
+        if !tags.iter().all(TagMark::holds) {
+            return None;
+        }
+        let proven = tags.iter().all(|mark| mark.tag.proof.load(Acquire) == stamp);
+        let (held, ttl_ms) = match left(attributes.fresh_until()) {
+            _ if entry.is_negative() => (Held::Negative, kept_ms),
+            Some(fresh_ms) => (Held::Fresh, fresh_ms),
+            None => (Held::Stale, kept_ms),
+        };
+        let whole_ms = match attributes.refresh_at() {
+            NEVER => ttl_ms,
+            at => Some(at.saturating_sub(now)),
+        };
+        self.note_use(entry);
+        let stamp = if proven { stamp } else { 0 };
+        Some(Stamped { value: entry.clone(), stamp, ttl_ms, whole_ms, held })
+    }
+
+    /// As [`LocalCache::set_stamped_if`], with conditions.
+    pub(crate) fn set_terms_if(
         &self,
         key: &[u8],
         value: &[u8],
-        ttl_ms: Option<u64>,
+        terms: Terms,
         stamp: u32,
-    ) -> Result<()> {
-        self.set_stamped_if(key, value, ttl_ms, stamp, || true).map(drop)
+        still_valid: impl FnOnce() -> bool,
+    ) -> Result<bool> {
+        check_key(key)?;
+        check_value(value, self.0.max_value_bytes)?;
+        let inside = fork::enter();
+        let Some(expires_at) = self.expiry_in(terms.kept_ms) else {
+            self.take(&inside, key);
+            return Ok(true);
+        };
+        let fresh_until = self.expiry_in(terms.fresh_ms).unwrap_or_else(|| self.0.clock.now());
+        let whole_until = terms.whole_ms.and_then(|ms| self.expiry_in(Some(ms))).unwrap_or(NEVER);
+        let attributes = Attributes::new(fresh_until, whole_until, terms.tags).stamped(stamp);
+        let extra = Extra::Attributes { attributes, negative: terms.negative };
+        self.store(&inside, key, value, Birth { expires_at, extra }, still_valid)
     }
 
-    /// As [`LocalCache::set_stamped`], if `still_valid` says so under the shard's lock. False if not.
+    /// The tags of these names as they are now, for an entry.
+    pub(crate) fn marks(&self, names: &[Vec<u8>]) -> Vec<TagMark> {
+        self.0.tags.marks(&fork::enter(), names)
+    }
+
+    /// The tag as it is now, if its record in L2 is known to hold `stamp` in `epoch`.
+    pub(crate) fn tag_known(&self, name: &[u8], stamp: u64, epoch: u32) -> Option<TagMark> {
+        self.0.tags.known(&fork::enter(), name, stamp, epoch)
+    }
+
+    /// In `epoch` the record of the tag in L2 holds `record`, if `still_valid` says so under the lock:
+    /// entries from when it held something else are absent. The tag as it is then. `still_valid` must
+    /// not use a cache, nor wait for anything.
+    pub(crate) fn learn_tag(
+        &self,
+        name: &[u8],
+        record: Option<u64>,
+        epoch: u32,
+        still_valid: impl FnOnce() -> bool,
+    ) -> Option<TagMark> {
+        self.0.tags.learn(&fork::enter(), name, record, epoch, still_valid)
+    }
+
+    /// The record of this tag in L2 may hold something else now: what carries the tag has a stamp of 0.
+    pub(crate) fn doubt_tag(&self, name: &[u8]) {
+        self.0.tags.doubt(&fork::enter(), name);
+    }
+
+    /// The records of all tags may.
+    pub(crate) fn doubt_tags(&self) {
+        self.0.tags.doubt_all(&fork::enter());
+    }
+
+    /// Makes every entry that carries this tag absent.
+    pub(crate) fn drop_tag(&self, name: &[u8]) {
+        self.0.tags.invalidate(&fork::enter(), name);
+    }
+
+    /// Stores `value` for `ttl_ms` milliseconds, or for good (zero removes the entry), if `still_valid` says
+    /// so under the shard's lock. False if not.
     /// `still_valid` must not use a cache, nor wait for anything. (With a TTL of zero it is not asked:
     /// removing is always right.)
     #[inline]

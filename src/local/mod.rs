@@ -46,7 +46,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-pub(crate) use self::l1::Stamped;
+pub(crate) use self::l1::{Held, Stamped, Terms};
 use self::lifetime::Lifetimes;
 use self::loading::Voids;
 use self::locks::Locks;

@@ -138,7 +138,7 @@ fn limits_hold_everywhere() {
             cache.set_many(&[(b"ok", b""), (key, b"")], Ttl::Never).unwrap_err().kind(),
             cache.delete_many(&[b"ok", key]).unwrap_err().kind(),
             cache.get_stamped(key).unwrap_err().kind(),
-            cache.set_stamped(key, b"", None, 0).unwrap_err().kind(),
+            cache.set_stamped_if(key, b"", None, 0, || true).unwrap_err().kind(),
         ];
         assert_eq!(kinds, [kind; 12]);
     }
@@ -288,16 +288,16 @@ fn stamps_and_conditions() {
     cache.remove_if(b"k", || true);
     assert_eq!(stamp(), None);
     assert!(!cache.set_ttl(b"k", None));
-    cache.set_stamped(b"k", b"v", None, 4).unwrap();
+    cache.set_stamped_if(b"k", b"v", None, 4, || true).unwrap();
     assert_eq!((cache.remove_all(), cache.remove_all()), (1, 0));
-    cache.set_stamped(b"k", b"v", None, 4).unwrap();
+    cache.set_stamped_if(b"k", b"v", None, 4, || true).unwrap();
     assert!(cache.remove(b"k") && !cache.remove(b"k"));
-    cache.set_stamped(b"k", b"", Some(10), 5).unwrap();
+    cache.set_stamped_if(b"k", b"", Some(10), 5, || true).unwrap();
     now.fetch_add(10, SeqCst);
     assert_eq!(stamp(), None);
     assert!(!cache.remove(b"k"));
-    cache.set_stamped(b"k", b"", None, 5).unwrap();
-    cache.set_stamped(b"k", b"", Some(0), 5).unwrap();
+    cache.set_stamped_if(b"k", b"", None, 5, || true).unwrap();
+    cache.set_stamped_if(b"k", b"", Some(0), 5, || true).unwrap();
     assert_eq!(stamp(), None);
     let stats = BlockingCache::stats(cache).unwrap();
     assert_eq!((stats.hits, stats.misses, stats.sets, stats.deletes), (4, 0, 0, 1));

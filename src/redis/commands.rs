@@ -10,9 +10,10 @@ use std::time::Duration;
 use ::redis::{Arg, Cmd, Pipeline, RedisWrite, Value as Reply};
 
 use super::error_map::checked;
+use super::l2::Got;
 use super::lifetime::Lifetime;
 use super::scripts;
-use crate::envelope::{About, Envelope};
+use crate::envelope::{About, Envelope, Opened};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::Remaining;
 use crate::value::Value;
@@ -277,19 +278,18 @@ impl Keyspace {
     }
 
     /// The replies to [`Keyspace::fetch`] for one key.
-    pub(super) fn fetched(
-        &self,
-        key: &[u8],
-        pttl: Reply,
-        get: Reply,
-    ) -> Result<Option<(Value, Remaining)>> {
-        let remaining = remaining(pttl)?;
-        let value = self.value(key, get)?;
-        Ok(match (value, remaining) {
-            (Some(value), Some(remaining)) => Some((value, remaining)),
-            // It came into being, or expired, between the two commands.
-            _ => None,
-        })
+    pub(super) fn fetched(&self, key: &[u8], pttl: Reply, get: Reply) -> Result<Option<Got>> {
+        // Without it, the key came into being, or expired, between the two commands.
+        let Some(left) = remaining(pttl)? else { return Ok(None) };
+        match checked(get)? {
+            Reply::Nil => Ok(None),
+            Reply::BulkString(stored) => {
+                let Opened { bytes, start, about } = self.envelope.open(key, stored)?;
+                let about = (about != About::NOTHING).then(|| Box::new(about));
+                Ok(Some(Got { value: Value::from_vec(bytes, start)?, left, about }))
+            }
+            _ => Err(surprise("no string")),
+        }
     }
 }
 

@@ -4,21 +4,47 @@
 //! Nothing is counted here but failures: hits and misses are the Hybrid's to judge. Keys and values
 //! are checked by the caller.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ::redis::Value as Reply;
+
 use super::RedisCache;
-use super::commands::{self, Replies, Request, expired, integer};
+use super::commands::{self, Replies, Request, integer};
+use super::error_map::checked;
 use super::lifetime::Lifetime;
+use super::line::Line;
 use super::listen::{InvalidationSink, probe_request};
+use super::tags::{check_tag, distinct, stamp_of};
+use crate::config::CommonOptions;
+use crate::envelope::{About, Header, Tag};
 use crate::error::{ErrorKind, Result};
-use crate::ops::{Lock, Remaining};
+use crate::ops::{Lock, Remaining, Stale, Ttl};
 use crate::stats::Counter;
 use crate::value::Value;
 
-/// A value of L2 and how long it has still to live.
-pub(crate) type Fetched = Option<(Value, Remaining)>;
+/// So many bytes of a value that is removed are looked at: its header, but for one with many tags.
+const FRONT: usize = 256;
+
+/// What L2 has of a key.
+#[derive(Clone, Debug)]
+pub(crate) struct Got {
+    pub(crate) value: Value,
+    /// The time until the server removes it.
+    pub(crate) left: Remaining,
+    /// What was stored with it, where there is anything. Nobody has judged that.
+    pub(crate) about: Option<Box<About>>,
+}
+
+impl From<(Value, Remaining)> for Got {
+    fn from((value, left): (Value, Remaining)) -> Self {
+        Self { value, left, about: None }
+    }
+}
+
+pub(crate) type Fetched = Option<Got>;
 
 impl RedisCache {
     pub(super) fn noted<T>(&self, result: Result<T>) -> Result<T> {
@@ -102,8 +128,7 @@ impl RedisCache {
 
     /// Whether `key` is there.
     pub(crate) async fn has_async(&self, key: &[u8], deadline: Instant) -> Result<bool> {
-        let replies = self.read_async(&self.shared.keyspace.exists(key), deadline).await?;
-        self.noted(replies.one().and_then(integer)).map(|n| n > 0)
+        self.line_to(deadline).exists(key).await
     }
 
     /// The remaining time of `key`, `None` where it is absent.
@@ -112,31 +137,103 @@ impl RedisCache {
         key: &[u8],
         deadline: Instant,
     ) -> Result<Option<Remaining>> {
-        let replies = self.read_async(&self.shared.keyspace.pttl(key), deadline).await?;
-        self.noted(replies.one().and_then(commands::remaining))
+        self.line_to(deadline).ttl(key).await
     }
 
-    /// Stores `value`; `ttl_ms` `None` for ever, zero removes.
+    /// For operations that look at an entry's conditions themselves.
+    fn line_to(&self, deadline: Instant) -> Line<'_> {
+        self.shared.task_line(Some(deadline.saturating_duration_since(Instant::now())))
+    }
+
+    /// Stores `value` with `tags`, for `lifetime`, which is not over.
     pub(crate) async fn put_async(
         &self,
         key: &[u8],
         value: &[u8],
-        ttl_ms: Option<u64>,
+        lifetime: Lifetime,
+        tags: &[Tag],
         deadline: Instant,
     ) -> Result<()> {
-        let request = self.shared.keyspace.set(key, value, Lifetime::plain(ttl_ms))?;
+        let keyspace = &self.shared.keyspace;
+        let request = if tags.is_empty() {
+            keyspace.set(key, value, lifetime)?
+        } else {
+            let stored = keyspace.stored(key, value, lifetime.stale_ms, tags.to_vec())?;
+            let mut set = keyspace.command("SET", key);
+            set.arg(stored);
+            if let Some(ms) = lifetime.kept_ms() {
+                set.arg("PX").arg(ms);
+            }
+            Request::write(set)
+        };
         let replies = self.write_async(&request, deadline).await?;
         self.noted(replies.one().and_then(commands::done))
+    }
+
+    /// The stamps in the records of the tags `names`; `None` where there is no record.
+    pub(crate) async fn records_async(
+        &self,
+        names: &[&[u8]],
+        deadline: Instant,
+    ) -> Result<Vec<Option<u64>>> {
+        let commands = names.iter().map(|name| self.shared.keyspace.tag_record(name));
+        let replies = self.read_async(&Request::batch(commands, true), deadline).await?.many();
+        if replies.len() != names.len() {
+            return Err(commands::surprise("too few replies"));
+        }
+        let stamps = replies.into_iter().map(|reply| checked(reply).map(|reply| stamp_of(&reply)));
+        self.noted(stamps.collect())
+    }
+
+    /// The stamps for a value with the tags `names` that the server is to keep for `kept_ms`.
+    pub(crate) async fn stamps_async(
+        &self,
+        names: &[&[u8]],
+        kept_ms: Option<u64>,
+        deadline: Instant,
+    ) -> Result<Vec<Tag>> {
+        self.noted(self.line_to(deadline).stamps(names, kept_ms).await)
+    }
+
+    /// Makes all values with the tag absent.
+    pub(crate) async fn forget_tag_async(&self, tag: &[u8], deadline: Instant) -> Result<()> {
+        let replies = self.write_async(&self.shared.keyspace.forget_tag(tag), deadline).await?;
+        self.noted(replies.one().and_then(integer)).map(drop)
+    }
+
+    /// `tags` in an order of their own, each once. Errors where a value can't carry them.
+    pub(crate) fn distinct_tags<'a>(&self, tags: &'a [Vec<u8>]) -> Result<Vec<&'a [u8]>> {
+        let tags = distinct(tags)?;
+        if !tags.is_empty() {
+            self.shared.keyspace.needs_envelope()?;
+        }
+        Ok(tags)
+    }
+
+    /// Refuses a tag that no value can carry.
+    pub(crate) fn check_tag(&self, tag: &[u8]) -> Result<()> {
+        check_tag(tag)?;
+        self.shared.keyspace.needs_envelope()
+    }
+
+    /// How long a value lives that is stored now.
+    pub(crate) fn lifetime(&self, ttl: Ttl, stale: Stale) -> Result<Lifetime> {
+        self.shared.lifetime(ttl, stale)
+    }
+
+    /// The options that all kinds of cache have.
+    pub(crate) fn common(&self) -> &CommonOptions {
+        &self.shared.common
     }
 
     /// Stores all pairs with one TTL, in one round trip.
     pub(crate) async fn put_many_async(
         &self,
         items: &[(&[u8], &[u8])],
-        ttl_ms: Option<u64>,
+        lifetime: Lifetime,
         deadline: Instant,
     ) -> Result<()> {
-        let lifetimes = vec![Lifetime::plain(ttl_ms); items.len()];
+        let lifetimes = vec![lifetime; items.len()];
         let request = self.shared.keyspace.set_many(items, &lifetimes)?;
         let replies = self.write_async(&request, deadline).await?;
         self.noted(replies.many().into_iter().try_for_each(commands::done))
@@ -144,14 +241,82 @@ impl RedisCache {
 
     /// Removes `key`; true if there was one.
     pub(crate) async fn unlink_async(&self, key: &[u8], deadline: Instant) -> Result<bool> {
-        let replies = self.write_async(&self.shared.keyspace.unlink(key), deadline).await?;
-        self.noted(replies.one().and_then(integer)).map(|n| n > 0)
+        self.unlink_many_async(&[key], deadline).await.map(|n| n > 0)
     }
 
-    /// Removes `keys`, of which there is at least one; returns how many were there.
+    /// Removes `keys`, of which there is at least one; returns how many were there. What is being loaded
+    /// for them is not to be stored: the leases go first.
     pub(crate) async fn unlink_many_async(&self, keys: &[&[u8]], deadline: Instant) -> Result<u64> {
-        let replies = self.write_async(&self.shared.keyspace.unlink_many(keys), deadline).await?;
-        self.noted(replies.one().and_then(integer)).map(|n| u64::try_from(n).unwrap_or(0))
+        let judges = !self.shared.keyspace.is_raw();
+        let replies = self.write_async(&self.removal(keys, judges), deadline).await?;
+        let mut replies = replies.many().into_iter();
+        let mut absent = HashSet::new();
+        for key in keys.iter().filter(|_| judges) {
+            let (Some(left), Some(front)) = (replies.next(), replies.next()) else {
+                return Err(commands::surprise("too few replies"));
+            };
+            if !self.counts(left, front, deadline).await? {
+                absent.insert(*key);
+            }
+        }
+        let mut removed = 0;
+        for reply in replies.skip(self.voids(keys)) {
+            removed += u64::try_from(self.noted(integer(reply))?).unwrap_or(0);
+        }
+        Ok(removed.saturating_sub(absent.len() as u64))
+    }
+
+    /// Whether a value that was removed counted as there, by its time and its first bytes. Whose header is
+    /// longer than those counts.
+    async fn counts(&self, left: Reply, front: Reply, deadline: Instant) -> Result<bool> {
+        let Reply::BulkString(front) = front else { return Ok(true) };
+        if !self.shared.keyspace.has_conditions(&front) {
+            return Ok(true);
+        }
+        let Ok((header, _)) = Header::decode(&front) else { return Ok(true) };
+        let over = match (commands::remaining(left)?, header.stale_ms) {
+            (Some(Remaining::For(left)), Some(window)) => left.as_millis() as u64 <= window,
+            _ => false,
+        };
+        if header.negative || over {
+            return Ok(false);
+        }
+        match header.tags.is_empty() {
+            true => Ok(true),
+            false => self.line_to(deadline).tags_hold(&header.tags, false).await,
+        }
+    }
+
+    /// How many commands at the front of [`RedisCache::removal`] remove leases.
+    fn voids(&self, keys: &[&[u8]]) -> usize {
+        match self.shared.endpoint.is_cluster() {
+            true => keys.iter().filter(|key| self.shared.lease_key(key).is_some()).count(),
+            false => usize::from(keys.iter().any(|key| self.shared.lease_key(key).is_some())),
+        }
+    }
+
+    /// With `judges` first each key's time and first bytes; then the leases, then the keys. On a Cluster a
+    /// command for each, as they are on different nodes.
+    fn removal(&self, keys: &[&[u8]], judges: bool) -> Request {
+        let keyspace = &self.shared.keyspace;
+        let leases: Vec<Vec<u8>> =
+            keys.iter().filter_map(|key| self.shared.lease_key(key)).collect();
+        let unlink = |names: &[Vec<u8>]| {
+            let mut unlink = ::redis::cmd("UNLINK");
+            unlink.arg(names);
+            unlink
+        };
+        let names: Vec<Vec<u8>> = keys.iter().map(|key| keyspace.full_key(key)).collect();
+        let size = if self.shared.endpoint.is_cluster() { 1 } else { usize::MAX };
+        let looks = keys.iter().filter(|_| judges).flat_map(|key| {
+            let mut front = keyspace.command("GETRANGE", key);
+            front.arg(0).arg(FRONT - 1);
+            [keyspace.command("PTTL", key), front]
+        });
+        let all = leases
+            .chunks(size.min(leases.len().max(1)))
+            .chain(names.chunks(size.min(names.len().max(1))));
+        Request::batch(looks.chain(all.map(unlink)), false)
     }
 
     /// Gives `key` a new TTL (`None` for ever, zero removes); false where it is absent.
@@ -161,8 +326,8 @@ impl RedisCache {
         ttl_ms: Option<u64>,
         deadline: Instant,
     ) -> Result<bool> {
-        let request = self.shared.keyspace.expire(key, ttl_ms);
-        self.noted(expired(self.write_async(&request, deadline).await?))
+        let ttl = ttl_ms.map_or(Ttl::Never, |ms| Ttl::After(Duration::from_millis(ms)));
+        self.line_to(deadline).expire(key, ttl).await
     }
 
     /// Removes all keys of this cache; each round trip is bounded by `per_trip`.

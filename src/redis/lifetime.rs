@@ -8,20 +8,20 @@ use crate::stats::Counter;
 
 /// How long one value is kept. The default is for ever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Lifetime {
+pub(crate) struct Lifetime {
     /// Its TTL in milliseconds; zero has expired already.
-    pub(super) ttl_ms: Option<u64>,
+    pub(crate) ttl_ms: Option<u64>,
     /// How long past that it may be served where a load fails; never zero, and none without a TTL.
-    pub(super) stale_ms: Option<u64>,
+    pub(crate) stale_ms: Option<u64>,
 }
 
 impl Lifetime {
     /// Of a value without a stale window.
-    pub(super) fn plain(ttl_ms: Option<u64>) -> Self {
+    pub(crate) fn plain(ttl_ms: Option<u64>) -> Self {
         Self { ttl_ms, stale_ms: None }
     }
 
-    pub(super) fn is_over(self) -> bool {
+    pub(crate) fn is_over(self) -> bool {
         self.ttl_ms == Some(0)
     }
 
@@ -31,7 +31,7 @@ impl Lifetime {
     }
 
     /// How long the server keeps it, in milliseconds.
-    pub(super) fn kept_ms(self) -> Option<u64> {
+    pub(crate) fn kept_ms(self) -> Option<u64> {
         match self.ttl_ms {
             None | Some(0) => self.ttl_ms,
             Some(ms) => Some(ms.saturating_add(self.stale_ms.unwrap_or(0))),

@@ -28,7 +28,7 @@ use super::error_map::{Trip, is_readonly};
 use super::gate::backoff;
 use super::pipe::{OnPush, Pipe};
 use super::state::State;
-use super::{Shared, api};
+use super::{Shared, api, tags};
 use crate::config::{Endpoint as Place, HostPort};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::RESERVED_PREFIX;
@@ -47,7 +47,9 @@ pub(crate) trait InvalidationSink: Send + Sync {
     fn proven(&self, sent_at: Instant);
     /// `key`, without the prefix, was written, removed or evicted, or has expired.
     fn invalidated(&self, key: &[u8]);
-    /// Every key may have changed.
+    /// The record of `tag` was.
+    fn tag_changed(&self, _tag: &[u8]) {}
+    /// Every key may have changed, and every tag.
     fn invalidated_all(&self);
     /// Writes are not told of any more.
     fn lost(&self);
@@ -351,7 +353,11 @@ fn on_push(prefix: Vec<u8>, sink: Weak<dyn InvalidationSink>, ended: Arc<Notify>
                     for key in keys {
                         let Reply::BulkString(key) = key else { continue };
                         match key.strip_prefix(&prefix[..]) {
-                            Some(key) if key.starts_with(RESERVED_PREFIX) => {}
+                            Some(key) if key.starts_with(RESERVED_PREFIX) => {
+                                if let Some(tag) = tags::of_record(key) {
+                                    sink.tag_changed(tag);
+                                }
+                            }
                             Some(key) => sink.invalidated(key),
                             None => {}
                         }

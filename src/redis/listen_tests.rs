@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::lifetime::Lifetime;
 use super::{InvalidationSink, RedisCache};
 use crate::config::Config;
 use support::{SERVERS, Server, eventually};
@@ -89,7 +90,9 @@ fn flush(servers: &Server, told: &Told) {
 }
 
 fn put(cache: &RedisCache, key: &[u8]) {
-    crate::runtime::block_on(soon(), cache.put_async(key, b"v", None, soon())).unwrap().unwrap();
+    crate::runtime::block_on(soon(), cache.put_async(key, b"v", Lifetime::default(), &[], soon()))
+        .unwrap()
+        .unwrap();
 }
 
 #[test]
@@ -150,7 +153,7 @@ fn is_lost_with_the_server_and_comes_back_with_it() {
         servers.call(&["SET", "app:foreign", "x"]);
         eventually("told again", || told.has(b"foreign"));
         eventually("own writes work", || {
-            let put = cache.put_async(b"k", b"v", None, soon());
+            let put = cache.put_async(b"k", b"v", Lifetime::default(), &[], soon());
             crate::runtime::block_on(soon(), put).is_ok_and(|put| put.is_ok())
         });
         // A server that hangs says nothing; the watchdog finds out.
@@ -212,7 +215,7 @@ fn hears_every_master_of_a_cluster() {
             told.keys.lock().unwrap().clear();
             let wrote = (0..50).all(|n| {
                 let key = format!("key{n}");
-                let put = writer.put_async(key.as_bytes(), b"w", None, soon());
+                let put = writer.put_async(key.as_bytes(), b"w", Lifetime::default(), &[], soon());
                 crate::runtime::block_on(soon(), put).is_ok_and(|put| put.is_ok())
             });
             std::thread::sleep(Duration::from_millis(20));
@@ -228,7 +231,7 @@ fn follows_the_master_of_sentinels() {
     servers.failover();
     eventually("lost", || count(&told.lost) >= 1);
     eventually("own writes reach the new master", || {
-        let put = cache.put_async(b"own", b"v", None, soon());
+        let put = cache.put_async(b"own", b"v", Lifetime::default(), &[], soon());
         crate::runtime::block_on(soon(), put).is_ok_and(|put| put.is_ok())
     });
     eventually("told by the new master", || {

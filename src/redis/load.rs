@@ -24,10 +24,13 @@
 //! Inside of a loader nobody waits for a lease: who finds another's shares it and loads too, so that
 //! processes can't wait for each other in a circle. So do all with `single_flight=process`.
 
+mod turn;
+
 use std::time::{Duration, Instant};
 
 use ::redis::Value as Reply;
 
+pub(crate) use self::turn::{Claimed, Turn};
 use super::RedisCache;
 use super::bell::Vigil;
 use super::commands::{integer, remaining, surprise};

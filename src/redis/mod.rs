@@ -75,8 +75,10 @@ use std::time::{Duration, Instant};
 use once_cell::race::OnceBox;
 
 pub(crate) use self::error_map::is_transient;
-pub(crate) use self::l2::Fetched;
+pub(crate) use self::l2::{Fetched, Got};
+pub(crate) use self::lifetime::Lifetime;
 pub(crate) use self::listen::InvalidationSink;
+pub(crate) use self::load::{Claimed, Turn};
 pub(crate) use self::replay::{Replay, Replayed};
 
 use self::commands::Keyspace;
@@ -170,8 +172,11 @@ impl RedisCache {
     }
 
     /// The same server and keys with connections, counters and an invalidation stream of its own.
-    pub(crate) fn sibling(&self) -> Self {
-        Self::with_endpoint(&self.shared.common, self.shared.endpoint.clone())
+    /// Its round trips are bounded by `timeout`.
+    pub(crate) fn sibling(&self, timeout: Duration) -> Self {
+        let mut endpoint = self.shared.endpoint.clone();
+        endpoint.options.timeout = timeout;
+        Self::with_endpoint(&self.shared.common, endpoint)
     }
 
     fn with_endpoint(common: &CommonOptions, endpoint: Endpoint) -> Self {

@@ -3,11 +3,11 @@
 
 use std::time::Instant;
 
-use ::redis::cmd;
+use ::redis::{Cmd, cmd};
 
 use super::RedisCache;
-use super::commands::{Keyspace, Request, integer};
-use crate::envelope::About;
+use super::commands::{Keyspace, Request, integer, surprise};
+use crate::envelope::{About, Tag};
 use crate::error::Result;
 use crate::value::Value;
 
@@ -16,7 +16,7 @@ const SCRIPT: &str = include_str!("lua/replay.lua");
 /// A queued write. TTLs in milliseconds, `None` for ever.
 #[derive(Clone, Debug)]
 pub(crate) enum Replay {
-    /// Store this value.
+    /// Store this value, with what [`Value::conditions`] says.
     Set(Value, Option<u64>),
     /// Remove the value.
     Delete {
@@ -42,7 +42,7 @@ pub(crate) enum Replayed {
 }
 
 impl Keyspace {
-    fn replay(&self, key: &[u8], write: &Replay, known: &[Value]) -> Result<Request> {
+    fn replay(&self, key: &[u8], write: &Replay, known: &[Value], tags: Vec<Tag>) -> Result<Cmd> {
         let (name, ttl_ms, value) = match write {
             Replay::Set(value, ttl_ms) => ("set", *ttl_ms, Some(value)),
             Replay::Delete { any: false } => ("delete", None, None),
@@ -51,9 +51,14 @@ impl Keyspace {
             Replay::Expire { ttl_ms, any: true } => ("touch", *ttl_ms, None),
         };
         let stored = match value {
-            Some(value) => self.envelope.encode(key, value, &About::NOTHING)?.to_vec(),
+            Some(value) => {
+                let about = About { stale_ms: value.window_ms(), tags, negative: false };
+                self.envelope.encode(key, value, &about)?.to_vec()
+            }
             None => Vec::new(),
         };
+        let window_ms = value.and_then(Value::window_ms).unwrap_or(0);
+        let ttl_ms = ttl_ms.map(|ms| ms.saturating_add(window_ms));
         let mut eval = cmd("EVAL");
         eval.arg(SCRIPT).arg(1).arg([&self.prefix, key].concat()).arg(name);
         eval.arg(ttl_ms.map_or_else(String::new, |ms| ms.to_string())).arg(stored);
@@ -63,7 +68,7 @@ impl Keyspace {
                 eval.arg(&digest[..]);
             }
         }
-        Ok(Request::write(eval))
+        Ok(eval)
     }
 }
 
@@ -76,9 +81,32 @@ impl RedisCache {
         known: &[Value],
         deadline: Instant,
     ) -> Result<Replayed> {
-        let request = self.shared.keyspace.replay(key, write, known)?;
-        let replies = self.write_async(&request, deadline).await?;
-        let applied = self.noted(replies.one().and_then(integer))? == 1;
+        let names: Vec<&[u8]> = match write {
+            Replay::Set(value, _) => value.marks().iter().map(|mark| &mark.tag.name[..]).collect(),
+            Replay::Delete { .. } | Replay::Expire { .. } => Vec::new(),
+        };
+        let tags = match write {
+            Replay::Set(value, ttl_ms) if !names.is_empty() => {
+                let kept_ms = ttl_ms.map(|ms| ms.saturating_add(value.window_ms().unwrap_or(0)));
+                self.stamps_async(&names, kept_ms, deadline).await?
+            }
+            _ => Vec::new(),
+        };
+        let replay = self.shared.keyspace.replay(key, write, known, tags)?;
+        let lease = match write {
+            Replay::Delete { .. } => self.shared.lease_key(key),
+            Replay::Set(..) | Replay::Expire { .. } => None,
+        };
+        // What is being loaded is not to be stored behind a removal: its lease goes first.
+        let void = lease.map(|lease| {
+            let mut void = cmd("UNLINK");
+            void.arg(lease);
+            void
+        });
+        let request = Request::batch(void.into_iter().chain([replay]), false);
+        let replies = self.write_async(&request, deadline).await?.many().into_iter();
+        let reply = replies.last().ok_or_else(|| surprise("no reply"))?;
+        let applied = self.noted(integer(reply))? == 1;
         Ok(if applied { Replayed::Applied } else { Replayed::Foreign })
     }
 }

@@ -55,6 +55,11 @@ pub(super) fn distinct(tags: &[Vec<u8>]) -> Result<Vec<&[u8]>> {
     Ok(distinct)
 }
 
+/// The tag whose record `key` is, which has no prefix.
+pub(super) fn of_record(key: &[u8]) -> Option<&[u8]> {
+    key.strip_prefix(RESERVED_PREFIX)?.strip_prefix(b"t:")
+}
+
 /// The stamp in a record.
 pub(super) fn stamp_of(reply: &Reply) -> Option<u64> {
     match reply {

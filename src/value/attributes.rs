@@ -31,6 +31,12 @@ impl Attributes {
         }
     }
 
+    /// The same with the epoch in which a Hybrid knew the entry to be fresh.
+    pub(crate) fn stamped(mut self, stamp: u32) -> Self {
+        self.stamp = AtomicU32::new(stamp);
+        self
+    }
+
     pub(crate) fn fresh_until(&self) -> u64 {
         self.fresh_until.load(Acquire)
     }
@@ -60,6 +66,9 @@ pub(crate) struct Tag {
     pub(crate) name: Arc<[u8]>,
     /// How often it was invalidated.
     pub(crate) version: AtomicU64,
+    /// The epoch in which a Hybrid knew that in its L2 too the tag was not invalidated since it has this
+    /// version; 0 where it knows nothing.
+    pub(crate) proof: AtomicU32,
 }
 
 /// A tag that an entry carries, and its version when the entry was stored.

@@ -99,7 +99,11 @@ fn overwrites_only_alone_and_in_the_same_size() {
 #[test]
 fn attributes_stand_before_the_header_and_are_freed_with_it() {
     use std::sync::Arc;
-    let tag = Arc::new(Tag { name: b"t".as_slice().into(), version: AtomicU64::new(3) });
+    let tag = Arc::new(Tag {
+        name: b"t".as_slice().into(),
+        version: AtomicU64::new(3),
+        proof: AtomicU32::new(0),
+    });
     for (tags, negative) in [(1, false), (3, true), (0, false)] {
         let marks = vec![TagMark { tag: tag.clone(), version: 3 }; tags];
         let attributes = Attributes::new(10, 5, marks);

@@ -179,5 +179,7 @@ int main(void) {
     works("local:");
     works(redis_url(from_env("LC_TEST_URL_SINGLE"), "c:conditional"));
     works(redis_url(from_env("LC_TEST_URL_VALKEY"), "c:conditional"));
+    works(hybrid_url(from_env("LC_TEST_URL_SINGLE"), "c:conditional:h"));
+    works(hybrid_url(from_env("LC_TEST_URL_VALKEY"), "c:conditional:h"));
     return 0;
 }

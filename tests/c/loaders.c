@@ -203,17 +203,29 @@ static void works(const char *url) {
     CHECK_OK(lc_close(cache));
 }
 
-int main(void) {
-    works("local:");
-    /* That there is none is remembered where the cache is told to. */
-    lc_cache cache = open_cache("local:?negative_ttl=1h");
+/* That there is none is remembered where the cache is told to. */
+static void remembers_that_there_is_none(const char *url) {
+    lc_cache cache = open_cache(joined(url, strchr(url, '?') ? "&" : "?", "negative_ttl=1h", "", ""));
     struct job none = job_of(cache, NULL, LCACHE_MISS);
     CHECK_STATUS(LCACHE_MISS, get(cache, "none", NULL, load, &none, ""));
     CHECK_STATUS(LCACHE_MISS, get(cache, "none", NULL, load, &none, ""));
     CHECK(none.calls == 1);
     CHECK_STATUS(LCACHE_MISS, lc_exists(cache, LCACHE_STR("none")));
+    CHECK_STATUS(LCACHE_MISS, lc_delete(cache, LCACHE_STR("none")));
+    CHECK_STATUS(LCACHE_MISS, get(cache, "none", NULL, load, &none, ""));
     CHECK_OK(lc_add(cache, LCACHE_STR("none"), LCACHE_STR("now"), hour));
     CHECK_OK(get(cache, "none", NULL, load, &none, "now"));
+    CHECK_OK(lc_clear(cache));
     CHECK_OK(lc_close(cache));
+}
+
+int main(void) {
+    const char *single = from_env("LC_TEST_URL_SINGLE"), *valkey = from_env("LC_TEST_URL_VALKEY");
+    const char *urls[] = {"local:", redis_url(single, "c:loaders"), hybrid_url(single, "c:loaders:h"),
+                          hybrid_url(valkey, "c:loaders:h")};
+    for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
+        works(urls[i]);
+        remembers_that_there_is_none(urls[i]);
+    }
     return 0;
 }

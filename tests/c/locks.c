@@ -150,12 +150,14 @@ static void excludes_other_processes(const char *url) {
 int main(void) {
     const char *redis = redis_url(from_env("LC_TEST_URL_SINGLE"), "c:locks");
     const char *valkey = redis_url(from_env("LC_TEST_URL_VALKEY"), "c:locks");
-    const char *urls[] = {"local:", redis, valkey};
+    const char *hybrid = hybrid_url(from_env("LC_TEST_URL_SINGLE"), "c:locks:h");
+    const char *urls[] = {"local:", redis, valkey, hybrid};
     for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
         works(urls[i]);
         outlives_its_cache(urls[i]);
     }
     excludes_other_processes(redis);
     excludes_other_processes(valkey);
+    excludes_other_processes(hybrid);
     return 0;
 }

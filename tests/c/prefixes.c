@@ -129,5 +129,7 @@ int main(void) {
     works("local:");
     works(redis_url(from_env("LC_TEST_URL_SINGLE"), "c:prefixes"));
     works(redis_url(from_env("LC_TEST_URL_VALKEY"), "c:prefixes"));
+    works(hybrid_url(from_env("LC_TEST_URL_SINGLE"), "c:prefixes:h"));
+    works(hybrid_url(from_env("LC_TEST_URL_VALKEY"), "c:prefixes:h"));
     return 0;
 }

@@ -43,19 +43,6 @@ static void events(lc_cache cache) {
     CHECK_STATUS(LCACHE_EUNSUPPORTED, lc_unsubscribe(cache, 1));
 }
 
-/* What a Hybrid does not do yet. */
-static void tags(lc_cache cache) {
-    lc_bytes tag = {LCACHE_STR("t")};
-    lc_set_options options = LCACHE_SET_OPTIONS_INIT;
-    options.tags = &tag;
-    options.tag_count = 1;
-    CHECK_OK(lc_set(cache, LCACHE_STR("k"), LCACHE_STR("1"), 60000));
-    CHECK_STATUS(LCACHE_EUNSUPPORTED, lc_set_ex(cache, LCACHE_STR("k"), LCACHE_STR("v"), &options, sizeof options));
-    CHECK_STATUS(LCACHE_EUNSUPPORTED, lc_invalidate_tag(cache, LCACHE_STR("t")));
-    CHECK(HOLDS(cache, "k", "1"));
-    CHECK_OK(lc_clear(cache));
-}
-
 int main(void) {
     lc_cache local = open_cache("local:");
     lc_cache redis = open_cache(redis_url(from_env("LC_TEST_URL_SINGLE"), "c:unsupported"));
@@ -67,7 +54,6 @@ int main(void) {
     snapshots(hybrid);
     CHECK_MESSAGE("a Hybrid cache");
     events(redis);
-    tags(hybrid);
     CHECK_OK(lc_close(local));
     CHECK_OK(lc_close(redis));
     CHECK_OK(lc_close(hybrid));

@@ -160,5 +160,7 @@ int main(void) {
     works("local:", LCACHE_FROM_L1);
     works(redis_url(from_env("LC_TEST_URL_SINGLE"), "c:with_options"), LCACHE_FROM_L2);
     works(redis_url(from_env("LC_TEST_URL_VALKEY"), "c:with_options"), LCACHE_FROM_L2);
+    works(hybrid_url(from_env("LC_TEST_URL_SINGLE"), "c:with_options:h"), LCACHE_FROM_L1);
+    works(hybrid_url(from_env("LC_TEST_URL_VALKEY"), "c:with_options:h"), LCACHE_FROM_L1);
     return 0;
 }

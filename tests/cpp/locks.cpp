@@ -8,7 +8,7 @@
 #include "check.hpp"
 
 using namespace std::chrono_literals;
-using check::each_full_cache;
+using check::each_cache;
 using lighter_cache::Cache;
 using lighter_cache::Event;
 using lighter_cache::Lock;
@@ -25,7 +25,7 @@ static Cache open_local(const char* url = "local:") {
 }
 
 TEST(a_lock_is_held_until_it_goes) {
-    each_full_cache([](Cache& cache) {
+    each_cache([](Cache& cache) {
         std::uint64_t fence = 0;
         {
             Lock lock, other;
@@ -69,7 +69,7 @@ TEST(no_lock) {
 }
 
 TEST(the_lock_of_the_c_api) {
-    each_full_cache([](Cache& cache) {
+    each_cache([](Cache& cache) {
         Lock lock;
         CHECK_EQ(cache.try_lock("job", 1min, 0ms, lock), LCACHE_OK);
         lc_lock* raw = lock.release_to_c();
@@ -81,7 +81,7 @@ TEST(the_lock_of_the_c_api) {
 
 #if LIGHTER_CACHE_HAS_EXCEPTIONS
 TEST(the_throwing_forms) {
-    each_full_cache([](Cache& cache) {
+    each_cache([](Cache& cache) {
         auto lock = cache.lock("job", 1min);
         CHECK(lock && !cache.lock("job", 1min, 10ms));
         CHECK(lock->extend(1min) && lock->release() && cache.lock("job", 1min));

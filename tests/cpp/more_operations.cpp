@@ -1,4 +1,4 @@
-// The operations beyond get and set, in both forms, on Local and Redis: the answers, and what the wrapper makes of them.
+// The operations beyond get and set, in both forms, on each kind of cache: the answers, and what the wrapper makes of them.
 // lc-test-flags: -pedantic -Wshadow -Wconversion -Wsign-conversion
 #include <algorithm>
 
@@ -8,7 +8,7 @@
 using namespace std::chrono_literals;
 using namespace std::string_literals;
 using namespace std::string_view_literals;
-using check::each_full_cache;
+using check::each_cache;
 using lighter_cache::Cache;
 using lighter_cache::Found;
 using lighter_cache::SetOptions;
@@ -23,7 +23,7 @@ static_assert(noexcept(std::declval<Cache&>().try_set("k", "v", std::declval<con
 static_assert(noexcept(std::declval<Cache&>().try_incr("k", 1, std::declval<std::int64_t&>())));
 
 TEST(add_and_replace) {
-    each_full_cache([](Cache& cache) {
+    each_cache([](Cache& cache) {
         CHECK(!cache.replace("k", "early") && cache.add("k", "first", 1h) && !cache.add("k", "second"));
         CHECK(cache.get("k")->view() == "first" && cache.ttl("k")->duration() <= 1h);
         CHECK(cache.replace("k", "third", ttl::none) && cache.get("k")->view() == "third" && cache.ttl("k")->is_none());
@@ -35,7 +35,7 @@ TEST(add_and_replace) {
 }
 
 TEST(compare_and_set) {
-    each_full_cache([](Cache& cache) {
+    each_cache([](Cache& cache) {
         CHECK(cache.compare_and_set("k", "", "v") == Swap::absent);
         cache.set("k", "a\0b"sv);
         CHECK(cache.compare_and_set("k", "a", "v") == Swap::conflict && cache.get("k")->view() == "a\0b"sv);
@@ -48,7 +48,7 @@ TEST(compare_and_set) {
 }
 
 TEST(counting) {
-    each_full_cache([](Cache& cache) {
+    each_cache([](Cache& cache) {
         CHECK(cache.incr("n") == 1 && cache.incr("n", 41, 1h) == 42 && cache.ttl("n")->is_none());
         CHECK(cache.decr("n") == 41 && cache.decr("n", -9) == 50 && cache.get("n")->view() == "50");
         CHECK(cache.incr("hour", -5, 1h) == -5 && cache.ttl("hour")->duration() <= 1h);
@@ -69,13 +69,13 @@ TEST(counting) {
 }
 
 TEST(get_with_details) {
-    each_full_cache([](Cache& cache) {
+    each_cache([](Cache& cache) {
         CHECK(!cache.get_ex("k"));
         cache.set("k", "v", 1h);
         const auto found = cache.get_ex("k", 5s);
         CHECK(found && found->value.view() == "v" && found->remaining.duration() > 59min && !found->stale());
-        const bool is_local = cache.kind() == lighter_cache::Kind::local;
-        CHECK(found->from_l1() == is_local && found->from_l2() == !is_local);
+        const bool is_redis = cache.kind() == lighter_cache::Kind::redis;
+        CHECK(found->from_l1() == !is_redis && found->from_l2() == is_redis);
         Found other;
         CHECK_EQ(cache.try_get_ex("k", other), LCACHE_OK);
         CHECK_EQ(other.value.view(), "v");
@@ -87,7 +87,7 @@ TEST(get_with_details) {
 }
 
 TEST(set_with_options) {
-    each_full_cache([](Cache& cache) {
+    each_cache([](Cache& cache) {
         SetOptions options(1h);
         options.tags = {"red", "b\0e"s};
         options.stale = 5min;
@@ -115,7 +115,7 @@ TEST(set_with_options) {
 }
 
 TEST(prefixes) {
-    each_full_cache([](Cache& cache) {
+    each_cache([](Cache& cache) {
         for (const char* key : {"a:1", "a:2", "a:3", "b:1"}) cache.set(key, "v");
         std::vector<std::string> keys;
         cache.for_each_key("a:", [&](std::string_view key) { keys.emplace_back(key); });

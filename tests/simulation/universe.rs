@@ -900,7 +900,7 @@ impl World for Sim {
 fn fetched(entry: Option<(u64, Option<u64>)>) -> Fetched {
     entry.map(|(id, left)| {
         let left = left.map_or(Remaining::Forever, |ms| Remaining::For(Duration::from_millis(ms)));
-        (value_of(id), left)
+        (value_of(id), left).into()
     })
 }
 
@@ -935,7 +935,7 @@ impl Remote for Sim {
     }
 
     async fn pttl(&self, key: &[u8], patience: Duration) -> Result<Option<Remaining>> {
-        self.fetch(key, patience).await.map(|found| found.map(|(_, left)| left))
+        self.fetch(key, patience).await.map(|found| found.map(|got| got.left))
     }
 
     async fn put(

@@ -87,13 +87,13 @@ def cache(request, one_server, prefix):
         yield opened
 
 
-@pytest.fixture(params=["local", "redis", "valkey"])
+@pytest.fixture(params=["local", "redis", "valkey", "hybrid"])
 def full(request, prefix):
     """A cache of each kind that has all operations."""
     yield from _opened(request, prefix)
 
 
-@pytest.fixture(params=["local"])
+@pytest.fixture(params=["local", "redis", "hybrid"])
 def loads(request, prefix):
     """A cache of each kind that has `get_or_set`."""
     yield from _opened(request, prefix)
@@ -102,6 +102,9 @@ def loads(request, prefix):
 def _opened(request, prefix):
     if request.param == "local":
         opened = lc.LocalCache()
+    elif request.param == "hybrid":
+        url = "hybrid+" + request.getfixturevalue("one_server").url
+        opened = lc.open(url, prefix=prefix, timeout=20, l2_timeout=20, watchdog=20)
     else:
         opened = lc.open(request.getfixturevalue(f"one_{request.param}").url, prefix=prefix, timeout=20)
     with opened:

@@ -114,7 +114,7 @@ def test_get_ex(full):
     assert isinstance(found, lc.Found)
     assert found.value == b"v"
     assert 50 < found.ttl <= 60
-    tier = "l1" if full.kind == "local" else "l2"
+    tier = "l2" if full.kind == "redis" else "l1"
     assert (found.tier, found.stale) == (tier, False)
     full.set("k", b"w", ttl=None)
     assert full.get_ex("k") == (b"w", math.inf, tier, False)

@@ -157,3 +157,118 @@ def test_the_pieces_of_a_composed_hybrid_stay_usable(own_server, prefix):
         l1.set("k", b"w")
         l2.set("k", b"x")
         assert (l1.get("k"), l2.get("k")) == (b"w", b"x")
+
+
+@pytest.fixture
+def pair(server, prefix):
+    """Two Hybrids on one server, as two processes have them."""
+
+    def opened(**options):
+        return lc.open("hybrid+" + server.url, prefix=prefix, timeout=20, l2_timeout=20, watchdog=20, **options)
+
+    with opened(negative_ttl=60, stale_ttl=60) as one, opened(negative_ttl=60, stale_ttl=60) as two:
+        yield one, two
+
+
+def test_what_only_the_server_decides_reaches_the_other(pair):
+    one, two = pair
+    assert one.add("k", b"a") and not two.add("k", b"b")
+    assert one.get("k") == two.get("k") == b"a"
+    assert two.replace("k", b"b") and not two.replace("nope", b"b")
+    assert two.get("k") == b"b"
+    until(lambda: one.get("k") == b"b")
+    assert one.compare_and_set("k", b"b", b"c")
+    until(lambda: two.get("k") == b"c")
+    assert not two.compare_and_set("k", b"b", b"d")
+    assert (one.incr("n", 5), two.incr("n"), one.decr("n")) == (5, 6, 5)
+    assert one.get("n") == b"5"
+    with one.lock("job", lease=60) as lock:
+        assert lock.fence > 0
+        with pytest.raises(lc.LockBusyError), two.lock("job", lease=60, wait=0.01):
+            pass
+    assert two.delete_prefix("n") == 1
+    until(lambda: one.get("n") is None)
+    one.set_many({"w:1": b"1", "w:2": b"2"}, ttl=60)
+    assert two.warm(["w:1", "nope"]) == 1
+    assert two.warm_prefix("w:", limit=5) == 2
+
+
+def test_tags_reach_the_other(pair):
+    one, two = pair
+    one.set("k", b"v", ttl=60, tags=["t", "u"])
+    one.set("plain", b"v")
+    assert two.get("k") == b"v" and two.get("plain") == b"v"
+    two.invalidate_tag("t")
+    assert two.get("k") is None and not two.exists("k")
+    until(lambda: one.get("k") is None)
+    assert one.get("plain") == b"v"
+    one.set("k", b"w", ttl=60, tags=["t"])
+    until(lambda: two.get("k") == b"w")
+
+
+def test_one_of_both_loads(pair):
+    one, two = pair
+    assert one.get_or_set("k", lambda: b"v", ttl=60) == b"v"
+    assert two.get_or_set("k", lambda: pytest.fail("called")) == b"v"
+    # That there is none is known to both.
+    assert one.get_or_set("none", lambda: None) is None
+    assert two.get_or_set("none", lambda: pytest.fail("called")) is None
+    # A value past its time is better than none.
+    one.set("stale", b"old", ttl=0.02)
+    until(lambda: two.get("stale") is None)
+    assert not two.exists("stale")
+
+    def fails():
+        raise ValueError
+
+    assert two.get_or_set("stale", fails) == b"old"
+    with pytest.raises(ValueError):
+        two.get_or_set("nowhere", fails)
+
+
+def test_a_value_that_is_due_is_loaded_in_the_background(one_server, prefix):
+    url = "hybrid+" + one_server.url
+    with lc.open(url, prefix=prefix, timeout=20, l2_timeout=20, refresh_ahead=0.5) as cache:
+        cache.set("k", b"old", ttl=1000)
+        assert cache.get_or_set("k", lambda: b"new", ttl=3600) == b"old"
+        until(lambda: cache.get_or_set("k", lambda: b"new", ttl=3600) == b"new")
+
+
+def test_without_its_server_what_it_decides_fails_at_once(own_server, hybrid):
+    hybrid.set("k", b"v")
+    hybrid.set("tagged", b"v", tags=["t"])
+    assert hybrid.get("tagged") == b"v"
+    own_server.kill()
+
+    def bypassed():
+        try:
+            hybrid.ping()
+        except lc.ConnectError:
+            return hybrid.stats().degraded
+
+    until(bypassed)
+    for _ in range(200):
+        for call in (
+            lambda: hybrid.add("new", b"v"),
+            lambda: hybrid.replace("k", b"w"),
+            lambda: hybrid.compare_and_set("k", b"v", b"w"),
+            lambda: hybrid.incr("n"),
+            lambda: hybrid.lock("job", lease=60, wait=60).acquire(),
+            lambda: hybrid.delete_prefix("k"),
+            lambda: hybrid.warm(["k"]),
+            lambda: hybrid.warm_prefix("k", limit=5),
+            lambda: hybrid.count(),
+        ):
+            with pytest.raises(lc.ConnectError):
+                call()
+    assert hybrid.get("k") == b"v" and not hybrid.exists("new")
+    hybrid.invalidate_tag("t")
+    assert hybrid.get("tagged") is None
+    hybrid.set("later", b"v", tags=["t"])
+    assert hybrid.get("later") == b"v"
+    assert hybrid.get_or_set("loaded", lambda: b"here") == b"here"
+    assert hybrid.get_or_set("loaded", lambda: pytest.fail("called")) == b"here"
+    own_server.restart()
+    until(lambda: not hybrid.stats().degraded and hybrid.stats().queued_writes == 0)
+    assert hybrid.get("later") == b"v" and hybrid.get("loaded") == b"here"
+    assert hybrid.stats().dropped_writes == 0
