@@ -17,7 +17,7 @@ mod tests;
 use std::fmt::{self, Write as _};
 
 use self::durations::BOUNDS_NS;
-pub(crate) use self::durations::{Durations, Operation};
+pub(crate) use self::durations::{Durations, Operation, Timing};
 use crate::ops::Kind;
 use crate::stats::CacheStats;
 

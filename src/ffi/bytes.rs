@@ -4,13 +4,13 @@ use std::ffi::c_void;
 use std::ptr;
 
 use super::guard::{Failed, guard, guard_frequent};
-use super::open_caches::{elsewhere, held, local, ttl, unknown, with_cache, with_shared};
+use super::open_caches::{elsewhere, held, hybrid, local, ttl, unknown, with_cache, with_shared};
 use super::pointers::{self, Out};
 use super::status::{LCACHE_MISS, LCACHE_OK, ok_or_miss};
 use super::types::{LCACHE_TTL_DEFAULT, LCACHE_TTL_NONE, lc_cache, lc_status, lc_value};
 use super::value;
 use crate::error::{Error, ErrorKind};
-use crate::key::check_key;
+use crate::key::{check_key, is_usual};
 use crate::ops::BlockingCache;
 use crate::value::Value;
 
@@ -61,7 +61,15 @@ pub unsafe extern "C" fn lc_get(
                 check_key(key)?;
                 answer(local.get_checked(inside, key))
             }
-            None => elsewhere(held, move |other| answer(other.get(key)?)),
+            None => {
+                if let Some((hybrid, inside)) = hybrid(&held)
+                    && is_usual(key)
+                    && let Some(hit) = hybrid.hit_with(inside, key, Value::clone)
+                {
+                    return answer(Some(hit));
+                }
+                elsewhere(held, move |other| answer(other.get(key)?))
+            }
         }
     })
 }
@@ -106,7 +114,15 @@ pub unsafe extern "C" fn lc_get_into(
                 check_key(key)?;
                 answer(local.get_into_checked(inside, key, buf))
             }
-            None => elsewhere(held, move |other| answer(other.get_into(key, buf)?)),
+            None => {
+                if let Some((hybrid, inside)) = hybrid(&held)
+                    && is_usual(key)
+                    && let Some(hit) = hybrid.hit_with(inside, key, |value| value.copy_into(buf))
+                {
+                    return answer(Some(hit));
+                }
+                elsewhere(held, move |other| answer(other.get_into(key, buf)?))
+            }
         }
     })
 }

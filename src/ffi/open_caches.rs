@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::{self, Inside};
 use crate::handle::{Held, Table};
+use crate::hybrid::HybridCache;
 use crate::local::LocalCache;
 use crate::ops::{Kind, Ttl};
 use crate::runtime;
@@ -70,6 +71,15 @@ pub(super) fn with_cache<R>(
 #[inline(always)]
 pub(super) fn held(handle: lc_cache) -> Option<Held<AnyCache>> {
     CACHES.get(fork::enter(), handle)
+}
+
+/// The same of a Hybrid, whose L1 may have the answer.
+#[inline(always)]
+pub(super) fn hybrid(held: &Held<AnyCache>) -> Option<(&HybridCache, &Inside)> {
+    match &**held {
+        AnyCache::Hybrid(cache) => Some((cache, held.inside())),
+        _ => None,
+    }
 }
 
 #[inline(always)]

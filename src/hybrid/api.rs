@@ -15,9 +15,9 @@ use super::drive::away;
 use super::read::{Hit, Read};
 use super::{HybridCache, MANY_TRIPS};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fork;
-use crate::key::check_key;
-use crate::metrics::{self, Operation};
+use crate::fork::{self, Inside};
+use crate::key::{check_key, is_usual};
+use crate::metrics::{self, Operation, Timing};
 use crate::ops::{
     BlockingCache, BoxFuture, ByteCache, Events, Found, GetOptions, Kind, Listener, Loaded, Loader,
     Lock, OwnedLoader, Remaining, SetOptions, Swap, Ttl,
@@ -37,6 +37,9 @@ impl HybridCache {
     #[doc(hidden)]
     pub fn get_at_once(&self, key: &[u8]) -> Result<Option<Option<Value>>> {
         check_key(key)?;
+        if let Some(hit) = self.core.hit_with(&fork::enter(), key, Value::clone) {
+            return Ok(Some(Some(hit)));
+        }
         if self.core.reading_leg().is_none() {
             return Ok(Some(self.served(self.core.get_alone(key))));
         }
@@ -69,6 +72,25 @@ impl HybridCache {
                 };
                 self.core.end_get(key, asked, reply)
             }
+        }
+    }
+
+    /// A hit of L1 without a wait; see [`Core::hit_with`]. `key` has been checked.
+    #[inline(always)]
+    pub(crate) fn hit_with<R>(
+        &self,
+        inside: &Inside,
+        key: &[u8],
+        read: impl FnOnce(&Value) -> R,
+    ) -> Option<R> {
+        self.core.hit_with(inside, key, read)
+    }
+
+    /// Times a write: each that asks L2, a sample of those that only L1 and the queue take.
+    fn timed(&self, operation: Operation) -> Option<Timing<'_>> {
+        match self.core.leg() {
+            Some(_) => Some(self.core.durations.time(operation)),
+            None => self.core.durations.sample(&fork::enter(), operation),
         }
     }
 
@@ -115,17 +137,24 @@ impl BlockingCache for HybridCache {
 
     fn get(&self, key: &[u8]) -> Result<Option<Value>> {
         // A hit in L1 is too quick to be timed each time.
-        let _timing = self.core.durations.sample(&fork::enter(), Operation::Get);
+        let inside = fork::enter();
+        if is_usual(key)
+            && let Some(hit) = self.core.hit_with(&inside, key, Value::clone)
+        {
+            return Ok(Some(hit));
+        }
+        let _timing = self.core.durations.sample(&inside, Operation::Get);
+        drop(inside);
         Ok(self.served(self.find(key)?))
     }
 
     fn set(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<()> {
-        let _timing = self.core.durations.time(Operation::Set);
+        let _timing = self.timed(Operation::Set);
         self.wait(self.core.set(key, value, ttl))
     }
 
     fn delete(&self, key: &[u8]) -> Result<bool> {
-        let _timing = self.core.durations.time(Operation::Delete);
+        let _timing = self.timed(Operation::Delete);
         self.wait(self.core.delete(key))
     }
 

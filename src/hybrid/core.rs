@@ -115,10 +115,15 @@ impl<W: World> Core<W> {
     /// again by L2's first call.)
     #[inline]
     pub(super) fn process(&self) {
-        let now = fork::generation();
-        if self.process.load(SeqCst) != settled(now) {
-            self.adopt(now);
+        if !self.is_settled() {
+            self.adopt(fork::generation());
         }
+    }
+
+    /// Whether the state is this process's own.
+    #[inline]
+    pub(super) fn is_settled(&self) -> bool {
+        self.process.load(SeqCst) == settled(fork::generation())
     }
 
     #[cold]
@@ -280,7 +285,7 @@ impl<W: World> Core<W> {
         let l1 = BlockingCache::stats(&self.l1).unwrap_or_default();
         let count = |counter| self.counters.get(counter);
         CacheStats {
-            hits: count(Counter::Hits),
+            hits: count(Counter::L1Hits) + count(Counter::L2Hits),
             misses: count(Counter::Misses),
             sets: count(Counter::Sets),
             deletes: count(Counter::Deletes),

@@ -10,6 +10,7 @@ use super::stripes::ReadToken;
 use super::world::World;
 use crate::config::L1Alone;
 use crate::error::Result;
+use crate::fork::Inside;
 use crate::local::{Held, Stamped};
 use crate::ops::{Found, Remaining, Tier};
 use crate::stats::Counter;
@@ -84,7 +85,6 @@ impl<W: World> Core<W> {
             Some(entry) if self.vouches(entry.stamp) && entry.held != Held::Stale => {
                 if entry.held == Held::Fresh {
                     self.counters.count(Counter::L1Hits);
-                    self.counters.count(Counter::Hits);
                 } else {
                     self.counters.count(Counter::Misses);
                 }
@@ -98,6 +98,25 @@ impl<W: World> Core<W> {
                 }
             },
         }
+    }
+
+    /// A hit of L1, by the quick way: what `read` makes of a value that L1 vouches for. `None`, and nothing
+    /// counted, where [`Core::begin_get`] has to look. `key` has been checked; `read` is as for
+    /// [`LocalCache::get_with`](crate::local::LocalCache::get_with).
+    #[inline(always)]
+    pub(super) fn hit_with<R>(
+        &self,
+        inside: &Inside,
+        key: &[u8],
+        read: impl FnOnce(&Value) -> R,
+    ) -> Option<R> {
+        // No token is needed: nothing is stored. In a forked child the first call goes the long way.
+        if !self.is_settled() || inside.is_sampled() {
+            return None;
+        }
+        let hit = self.l1.read_vouched(inside, key, |stamp| self.vouches(stamp), read)?;
+        self.counters.count_inside(inside, Counter::L1Hits);
+        Some(hit)
     }
 
     /// Begins a read that is to fill L1, whatever L1 holds.
@@ -114,7 +133,6 @@ impl<W: World> Core<W> {
             && entry.held == Held::Fresh
         {
             self.counters.count(Counter::L1Hits);
-            self.counters.count(Counter::Hits);
             return held.map(|entry| Hit::of_l1(entry, false));
         }
         let hit = match self.known(key, held) {
@@ -189,7 +207,6 @@ impl<W: World> Core<W> {
                 self.counters.count(Counter::StaleServed);
             }
             self.counters.count(Counter::L1Hits);
-            self.counters.count(Counter::Hits);
         } else {
             self.counters.count(Counter::Misses);
         }
@@ -228,7 +245,6 @@ impl<W: World> Core<W> {
         };
         if held == Held::Fresh {
             self.counters.count(Counter::L2Hits);
-            self.counters.count(Counter::Hits);
         } else {
             self.counters.count(Counter::Misses);
         }

@@ -26,7 +26,7 @@ use crate::stats::{CacheStats, Counter};
 use crate::value::{Extra, NEVER, Value, drop_many};
 
 /// Values of at most this many bytes are copied out under the shard's lock, larger ones are pinned first.
-const SMALL: usize = 1024;
+pub(super) const SMALL: usize = 1024;
 
 /// Values of at most this many bytes may be written over the old one in place, under the shard's lock. At
 /// 4 KiB that takes half the time of a new block, most of which goes into the allocator's far ends; larger
