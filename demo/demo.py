@@ -87,8 +87,18 @@ def compile_reader(folder, library):
     return program
 
 
-def c_program(cache, url, asked, folder, library):
-    """A C program reads what this process cached and overwrites one entry; this process sees it."""
+def seen(cache, key, value):
+    """Reads until the key has the value; the moment at which it had."""
+    deadline = time.monotonic() + 10
+    while cache.get(key) != value:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"Python did not see {value!r} within 10 s")
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+
+def c_program(server, cache, url, asked, folder, library):
+    """A C program reads what this process cached and overwrites one entry; this process sees it. Then a plain client
+    overwrites it, and both see that."""
     keys = list(dict.fromkeys("related:" + word for word in asked))[:2000]
     reader = compile_reader(folder, library)
     process = subprocess.Popen([reader, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -102,19 +112,27 @@ def c_program(cache, url, asked, folder, library):
     key, new = keys[0], b'["written", "by", "C"]'
     line(f"Python: {key} is {cache.get(key).decode()}")
     process.stdin.write(new.decode() + "\n")
-    process.stdin.close()
-    deadline = time.monotonic() + 10
-    while (value := cache.get(key)) != new:
-        if time.monotonic() > deadline:
-            raise SystemExit("Python did not see within 10 s what the C program wrote")
-    seen = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    process.stdin.flush()
+    at = seen(cache, key, new)
     _, began, ended = process.stdout.readline().split()
-    if process.wait(10) != 0:
+    line(f"C:      lc_set({key}) took {duration(int(ended) - int(began))}")
+    line(f"Python: {key} is {new.decode()}, seen in its own memory {duration(at - int(began))} after C began to write")
+
+    plain = b'["written", "by", "a", "plain", "client"]'
+    process.stdin.write(plain.decode() + "\n")
+    process.stdin.close()
+    process.stdout.readline()
+    with server.client() as client:
+        began = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        client.call("SET", f"demo:{key}", plain)
+    at = seen(cache, key, plain)
+    word, in_c = process.stdout.readline().split() or ["nothing", "0"]
+    if process.wait(15) != 0 or word != "saw":
         raise SystemExit("the C program failed")
     process.stdout.close()
-    line(f"C:      lc_set({key}) took {duration(int(ended) - int(began))}")
+    line(f"redis-cli, or any plain client: SET demo:{key} '{plain.decode()}'")
     line(
-        f"Python: {key} is {value.decode()}, seen in its own memory {duration(seen - int(began))} after C began to write"
+        f"C and Python see that in their own memory {duration(int(in_c) - began)} and {duration(at - began)} after it began"
     )
     return Run("C program, its L1 empty", [int(text) for text in times], int(found))
 
@@ -153,8 +171,8 @@ def hybrid_part(index, asked, folder, library, runs):
         with lighter_cache.open(url) as cache:
             runs.append(with_cache("Hybrid, empty at first", cache, index, asked))
             runs.append(with_cache("Hybrid, once more", cache, index, asked))
-            step("5. A C program shares the cache")
-            runs.append(c_program(cache, url, asked, folder, library))
+            step("5. A C program and a plain client share the cache")
+            runs.append(c_program(server, cache, url, asked, folder, library))
             step("6. The server is killed")
             runs.append(without_server(server, cache, index, asked))
 

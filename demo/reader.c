@@ -1,9 +1,11 @@
 /*
  * The demo's C program: opens the URL of a cache that a Python process has filled, reads the keys that stdin lists
- * (one a line, up to an empty line), then stores the next line under the first key.
+ * (one a line, up to an empty line), then stores the next line under the first key, and then reads that key without a
+ * pause until it has the line after that, for ten seconds at most.
  *
- * Prints "read FOUND TOTAL NANOSECONDS..." with the time of each look-up, then "wrote BEGIN END", both times of
- * CLOCK_MONOTONIC in nanoseconds, which is one clock for all processes of the machine.
+ * Prints "read FOUND TOTAL NANOSECONDS..." with the time of each look-up, "wrote BEGIN END", "watching" when it holds
+ * what it is to see change, and "saw TIME"; all times of CLOCK_MONOTONIC in nanoseconds, which is one clock for all
+ * processes of the machine.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <lighter_cache.h>
@@ -34,6 +36,15 @@ static int failed(const char *what)
 {
     fprintf(stderr, "reader: %s: %s\n", what, lc_last_error());
     return 1;
+}
+
+/* Whether the key holds the text. */
+static int holds(lc_cache cache, const char *key, const char *text)
+{
+    char value[LINE_MAX_BYTES];
+    size_t len;
+    return lc_get_into(cache, key, strlen(key), value, sizeof value, &len) == LCACHE_OK && len == strlen(text) &&
+           memcmp(value, text, len) == 0;
 }
 
 int main(int argc, char **argv)
@@ -76,6 +87,16 @@ int main(int argc, char **argv)
         if (lc_set(cache, first, strlen(first), line, strlen(line), LCACHE_TTL_NONE) != LCACHE_OK)
             return failed("lc_set");
         printf("wrote %lld %lld\n", began, now());
+        fflush(stdout);
+    }
+    if (line_of_stdin(line)) {
+        long long until = now() + 10000000000LL;
+        printf("watching\n");
+        fflush(stdout);
+        while (!holds(cache, first, line))
+            if (now() > until)
+                return failed("watching the key");
+        printf("saw %lld\n", now());
     }
     return lc_close(cache) == LCACHE_OK ? 0 : failed("lc_close");
 }
