@@ -8,13 +8,11 @@ began after it could last take effect has ended; clear, FLUSHALL and the server'
 What is checked of each read:
   * no operation fails, and no value is torn, another key's, or of a write that never began;
   * a process does not read what a definite write of its own has superseded (read your writes);
+  * nor a value of its own that it has replaced while the server was away: what could not be written at once waits;
   * nobody reads what was superseded longer than `bound` ago, unless the cache counted it as served stale;
   * nobody misses a value that nothing has removed, unless the server was away;
   * no value is read past its TTL;
 and at the end, when all is quiet, that all processes read what the server holds.
-
-With `replays` (a Hybrid that writes to the server later what it could not write at once), a value that a process
-has replaced while the server was away must not come back to it, and at the end no write is exempt.
 """
 
 import bisect
@@ -25,8 +23,7 @@ import itertools
 import record
 
 MS = 1_000_000
-SETTLE = 2000 * MS
-REPLAY_SETTLE = 5000 * MS
+SETTLE = 5000 * MS
 TTL_SLACK = 50 * MS
 CALM = 1500 * MS
 """How long after a fault a read does not count as one of calm times."""
@@ -97,8 +94,8 @@ class Verdict:
 class History:
     """All that happened in one round."""
 
-    def __init__(self, keys, bound_ms, replays=False):
-        self._keys, self._bound, self._replays = keys, bound_ms * MS, replays
+    def __init__(self, keys, bound_ms):
+        self._keys, self._bound = keys, bound_ms * MS
         self._writes = [[Write(0, 0, 0, 0, True)] for _ in range(keys)]
         self._reads = [[] for _ in range(keys)]
         self._faults = []
@@ -164,7 +161,7 @@ class History:
         for begin, end, _, _ in self._faults:
             if begin <= write.end + 1000 * MS and end >= write.begin:
                 last = max(last, end)
-        return last + (REPLAY_SETTLE if self._replays else SETTLE)
+        return last + SETTLE
 
     def _judge_key(self, key, writes, reads):
         writes.sort(key=lambda write: write.begin)
@@ -175,7 +172,7 @@ class History:
         for write in writes:
             own[write.process].append(write)
         own = {process: _Superseders(w for w in mine if w.definite) for process, mine in own.items()}
-        queued = self._queued(writes) if self._replays else {}
+        queued = self._queued(writes)
         for write in writes:
             write.superseded = everybody.of(write)
         versions = {write.version: write for write in writes if write.version}
@@ -205,7 +202,7 @@ class History:
                 self._judge_final(key, process, one, versions)
 
     def _queued(self, writes):
-        """With replay: what a process wrote while the server was away hides what it wrote before, too."""
+        """What a process wrote while the server was away hides what it wrote before, too."""
         mine = collections.defaultdict(list)
         for write in writes:
             mine[write.process].append(write)
@@ -241,9 +238,6 @@ class History:
         if one.version == held:
             return
         ours, servers = versions.get(one.version), versions.get(held)
-        # Until there is a replay, a process may see its own write that did not reach the server.
-        if not self._replays and ours and ours.process == process and not ours.definite:
-            return
         # The server was looked at last: what has a TTL may have run out, on either side.
         if (not held and ours and ours.ttl) or (not one.version and servers and servers.ttl):
             return

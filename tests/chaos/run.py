@@ -44,7 +44,7 @@ PREFIX = "chaos"
 def one_round(arguments, commands, seed, server_name):
     """One round; returns its verdict and the names of the faults that happened."""
     dice = random.Random(seed)
-    history = History(KEYS, BOUND_MS, replays=arguments.replays)
+    history = History(KEYS, BOUND_MS)
     happened = collections.Counter()
     options = "&".join(
         [f"prefix={PREFIX}", f"watchdog={WATCHDOG_MS}ms", "l2_timeout=250ms", "breaker_open=250ms", *arguments.option]
@@ -136,7 +136,6 @@ def main():
     parser.add_argument("--total", type=float, default=0, help="seconds of rounds; 0 for one on each server")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "little"))
     parser.add_argument("--server", choices=("redis", "valkey"), help="only on this one")
-    parser.add_argument("--replays", action="store_true", help="also what holds only with a replay of queued writes")
     parser.add_argument("--strict", action="store_true", help="also bounds that a busy machine may miss")
     parser.add_argument("--option", action="append", default=[], help="of the caches, as NAME=VALUE")
     parser.add_argument("--expect-violations", action="store_true", help="succeed where some are found")
@@ -169,7 +168,7 @@ def main():
         figures = {"operations": total.operations, "violations": dict(total.violations), "faults": dict(happened)}
         arguments.json.write_text(json.dumps(figures | {"staleness_ms": total.staleness_ms()}, indent=1) + "\n")
     for seed, name in failed:
-        more = "".join(f" --option {option}" for option in arguments.option) + " --replays" * arguments.replays
+        more = "".join(f" --option {option}" for option in arguments.option)
         print(
             f"to repeat: python tests/chaos/run.py --seed {seed} --server {name} --seconds {arguments.seconds:g}{more}"
         )
