@@ -23,7 +23,8 @@
 //! # A read
 //! L1 answers what it can vouch for (`trust`). What waits in the queue is answered from there. Otherwise
 //! L2 is asked, with the value's remaining TTL, and the answer goes into L1 unless a write or an
-//! invalidation came between (`stripes`). With L2 away L1 answers alone, and never with an error.
+//! invalidation came between (`stripes`). With L2 away L1 answers alone, and never with an error. What a
+//! value was stored with besides (tags, a stale window) decides whether it counts (`conditions`).
 //!
 //! # A write
 //! It changes L1 and then L2. All writes go over the connection that also carries the invalidations, so

@@ -132,8 +132,13 @@ impl Write {
 impl Entry {
     fn bytes(&self, key: &[u8]) -> usize {
         let values = self.write.value().into_iter().chain(&self.seen).chain(&self.own);
-        OVERHEAD + key.len() + values.map(|value| value.len()).sum::<usize>()
+        OVERHEAD + key.len() + values.map(|value| value.len() + bytes_of_tags(value)).sum::<usize>()
     }
+}
+
+/// What the tags of a value cost, about.
+fn bytes_of_tags(value: &Value) -> usize {
+    value.marks().iter().map(|mark| OVERHEAD + mark.tag.name.len()).sum()
 }
 
 /// How a write may go.

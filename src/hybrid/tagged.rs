@@ -14,11 +14,11 @@
 //!    before, from L1, from the queue or from L2.
 //! 2. A value that this process writes with the tag after that is not touched by it.
 //!
-//! At most `replay_limit` tags wait; past that the oldest is dropped and counted.
+//! At most `replay_limit` tags of `replay_bytes` wait; past that the oldest is dropped and counted.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::conditions::record_key;
 use super::core::{Core, Verdict};
@@ -27,6 +27,11 @@ use super::world::{Remote, World};
 use crate::error::Result;
 use crate::fork;
 use crate::stats::Counter;
+
+/// Most tags that are replayed in one trip.
+const BATCH: usize = 256;
+/// What a tag that waits costs besides its name, about.
+const OVERHEAD: usize = 128;
 
 /// The tags whose invalidation L2 has not confirmed.
 #[derive(Default)]
@@ -38,8 +43,19 @@ pub(super) struct Tagged {
 #[derive(Default)]
 struct State {
     /// Each tag with the number of its last invalidation.
-    waiting: HashMap<Vec<u8>, u64>,
+    waiting: HashMap<Arc<[u8]>, u64>,
+    by_age: BTreeMap<u64, Arc<[u8]>>,
+    bytes: usize,
     number: u64,
+}
+
+impl State {
+    fn remove(&mut self, tag: &[u8]) -> bool {
+        let Some(number) = self.waiting.remove(tag) else { return false };
+        self.by_age.remove(&number);
+        self.bytes -= OVERHEAD + tag.len();
+        true
+    }
 }
 
 impl Tagged {
@@ -61,41 +77,45 @@ impl Tagged {
     }
 
     /// Has it wait. Returns how many others were dropped for it.
-    fn push(&self, tag: &[u8], most: usize) -> usize {
+    fn push(&self, tag: &[u8], most: usize, most_bytes: usize) -> usize {
         self.with(|state| {
+            state.remove(tag);
             state.number += 1;
-            state.waiting.insert(tag.to_vec(), state.number);
-            if state.waiting.len() <= most.max(1) {
-                return 0;
+            let (number, tag): (u64, Arc<[u8]>) = (state.number, tag.into());
+            state.bytes += OVERHEAD + tag.len();
+            state.by_age.insert(number, tag.clone());
+            state.waiting.insert(tag, number);
+            let mut dropped = 0;
+            while state.waiting.len() > 1
+                && (state.waiting.len() > most || state.bytes > most_bytes)
+                && let Some(oldest) = state.by_age.values().next().cloned()
+            {
+                dropped += usize::from(state.remove(&oldest));
             }
-            let oldest = state.waiting.iter().min_by_key(|(_, number)| **number);
-            let oldest = oldest.map(|(tag, _)| tag.clone());
-            oldest.and_then(|tag| state.waiting.remove(&tag)).map_or(0, |_| 1)
+            dropped
         })
     }
 
-    fn next(&self) -> Option<(Vec<u8>, u64)> {
+    /// The oldest ones.
+    fn next(&self) -> Vec<(u64, Arc<[u8]>)> {
         if self.len() == 0 {
-            return None;
+            return Vec::new();
         }
-        self.with(|state| {
-            let oldest = state.waiting.iter().min_by_key(|(_, number)| **number);
-            oldest.map(|(tag, number)| (tag.clone(), *number))
-        })
+        let oldest = |state: &mut State| {
+            let some = state.by_age.iter().take(BATCH);
+            some.map(|(number, tag)| (*number, tag.clone())).collect()
+        };
+        self.with(oldest)
     }
 
     /// It does not wait any more, unless it was invalidated once more.
     fn ended(&self, tag: &[u8], number: u64) {
-        self.with(|state| {
-            if state.waiting.get(tag) == Some(&number) {
-                state.waiting.remove(tag);
-            }
-        });
+        self.with(|state| state.waiting.get(tag) == Some(&number) && state.remove(tag));
     }
 
     /// In a forked child, whose parent replays them.
     pub(super) fn forget(&self) {
-        self.with(|state| state.waiting.clear());
+        self.with(|state| *state = State::default());
     }
 }
 
@@ -119,7 +139,8 @@ impl<W: World> Drop for Invalidating<'_, W> {
     fn drop(&mut self) {
         let Self { core, tag, .. } = *self;
         if self.waits {
-            let dropped = core.tagged.push(tag, core.options.replay_limit);
+            let options = &core.options;
+            let dropped = core.tagged.push(tag, options.replay_limit, options.replay_bytes);
             core.count_dropped(dropped, "too many tags wait");
         }
         if let Some(token) = self.token.take() {
@@ -127,6 +148,31 @@ impl<W: World> Drop for Invalidating<'_, W> {
         }
         if self.waits {
             core.start_replay();
+        }
+    }
+}
+
+/// Writes of records under way, for as long as it lives.
+struct Recording<'a, W: World> {
+    core: &'a Core<W>,
+    records: Vec<(Vec<u8>, WriteToken)>,
+}
+
+impl<'a, W: World> Recording<'a, W> {
+    fn begin(core: &'a Core<W>, tags: &[&[u8]]) -> Self {
+        let begin = |tag: &&[u8]| {
+            let record = record_key(tag);
+            let token = core.stripes.begin_write(&record);
+            (record, token)
+        };
+        Self { core, records: tags.iter().map(begin).collect() }
+    }
+}
+
+impl<W: World> Drop for Recording<'_, W> {
+    fn drop(&mut self) {
+        for (record, token) in self.records.drain(..) {
+            let _ = self.core.stripes.finish(&record, token);
         }
     }
 }
@@ -142,7 +188,7 @@ impl<W: World> Core<W> {
         self.process();
         let mut invalidating = Invalidating::begin(self, tag);
         let Some(l2) = self.leg() else { return Ok(()) };
-        match l2.forget_tag(tag, self.options.l2_timeout).await {
+        match l2.forget_tags(&[tag], self.options.l2_timeout).await {
             Ok(()) => {
                 self.breaker.succeeded();
                 invalidating.waits = false;
@@ -160,28 +206,30 @@ impl<W: World> Core<W> {
 
     /// Replays what waits here; false if L2 is away.
     pub(super) async fn replay_tags(&self, l2: &W::Remote) -> bool {
-        while let Some((tag, number)) = self.tagged.next() {
-            // No read beside it learns what the record held.
-            let record = record_key(&tag);
-            let token = self.stripes.begin_write(&record);
-            let reply = l2.forget_tag(&tag, self.options.l2_timeout).await;
-            let _ = self.stripes.finish(&record, token);
-            match reply {
+        loop {
+            let waiting = self.tagged.next();
+            if waiting.is_empty() {
+                return true;
+            }
+            let tags: Vec<&[u8]> = waiting.iter().map(|(_, tag)| &tag[..]).collect();
+            // No read beside it learns what a record held.
+            let begun = Recording::begin(self, &tags);
+            let reply = l2.forget_tags(&tags, self.options.l2_timeout).await;
+            drop(begun);
+            let dropped = match &reply {
                 Ok(()) => {
                     self.breaker.succeeded();
-                    self.counters.count(Counter::ReplayedWrites);
-                    self.tagged.ended(&tag, number);
+                    self.counters.add(Counter::ReplayedWrites, tags.len() as u64);
+                    0
                 }
-                Err(error) => {
-                    if let Verdict::Away { .. } = self.judge(&error) {
-                        return false;
-                    }
-                    self.tagged.ended(&tag, number);
-                    self.count_dropped(1, error.message());
-                }
-            }
+                Err(error) => match self.judge(error) {
+                    Verdict::Away { .. } => return false,
+                    Verdict::Corrupt | Verdict::Fails => tags.len(),
+                },
+            };
+            waiting.iter().for_each(|(number, tag)| self.tagged.ended(tag, *number));
+            self.count_dropped(dropped, "the server refuses it");
         }
-        true
     }
 
     /// Another process has invalidated `tag`, or only written its record.
@@ -199,16 +247,24 @@ mod tests {
     #[test]
     fn the_oldest_goes_first_and_makes_room() {
         let tagged = Tagged::default();
-        assert!(!tagged.waits(b"a") && tagged.next().is_none());
-        assert_eq!(tagged.push(b"a", 2) + tagged.push(b"b", 2), 0);
-        assert_eq!(tagged.next().unwrap().0, b"a");
-        let (tag, number) = tagged.next().unwrap();
+        let push = |tag: &[u8]| tagged.push(tag, 2, 1 << 20);
+        assert!(!tagged.waits(b"a") && tagged.next().is_empty());
+        assert_eq!(push(b"a") + push(b"b"), 0);
+        let oldest = tagged.next();
+        assert_eq!(oldest.iter().map(|(_, tag)| &tag[..]).collect::<Vec<_>>(), [b"a", b"b"]);
         // Invalidated once more, it is the newest.
-        assert_eq!(tagged.push(b"a", 2), 0);
-        tagged.ended(&tag, number);
+        assert_eq!(push(b"a"), 0);
+        tagged.ended(b"a", oldest[0].0);
         assert!(tagged.waits(b"a"));
-        assert_eq!(tagged.push(b"c", 2), 1);
+        assert_eq!(push(b"c"), 1);
         assert!(tagged.waits(b"a") && !tagged.waits(b"b") && tagged.waits(b"c"));
+        // By their bytes too, but the last.
+        assert_eq!(tagged.push(b"d", 10, 1), 2);
+        assert!(tagged.waits(b"d"));
+        let last = tagged.next();
+        tagged.ended(b"d", last[0].0);
+        assert!(tagged.len() == 0 && tagged.with(|state| state.bytes) == 0);
+        push(b"e");
         tagged.forget();
         assert_eq!(tagged.len(), 0);
     }

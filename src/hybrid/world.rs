@@ -108,10 +108,10 @@ pub(super) trait Remote: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Tag>>> + Send {
         async { Ok(Vec::new()) }
     }
-    /// Makes all values with this tag absent.
-    fn forget_tag(
+    /// Makes all values with one of these tags absent.
+    fn forget_tags(
         &self,
-        _tag: &[u8],
+        _tags: &[&[u8]],
         _patience: Duration,
     ) -> impl Future<Output = Result<()>> + Send {
         async { Ok(()) }
@@ -221,8 +221,8 @@ impl Remote for RedisCache {
         self.stamps_async(names, kept_ms, Instant::now() + patience).await
     }
 
-    async fn forget_tag(&self, tag: &[u8], patience: Duration) -> Result<()> {
-        self.forget_tag_async(tag, Instant::now() + patience).await
+    async fn forget_tags(&self, tags: &[&[u8]], patience: Duration) -> Result<()> {
+        self.forget_tags_async(tags, Instant::now() + patience).await
     }
 
     async fn put_many(

@@ -192,13 +192,14 @@ impl RedisCache {
         kept_ms: Option<u64>,
         deadline: Instant,
     ) -> Result<Vec<Tag>> {
-        self.noted(self.line_to(deadline).stamps(names, kept_ms).await)
+        self.noted(self.line_to(deadline).tracked().stamps(names, kept_ms).await)
     }
 
-    /// Makes all values with the tag absent.
-    pub(crate) async fn forget_tag_async(&self, tag: &[u8], deadline: Instant) -> Result<()> {
-        let replies = self.write_async(&self.shared.keyspace.forget_tag(tag), deadline).await?;
-        self.noted(replies.one().and_then(integer)).map(drop)
+    /// Makes all values with one of the `tags` absent.
+    pub(crate) async fn forget_tags_async(&self, tags: &[&[u8]], deadline: Instant) -> Result<()> {
+        let commands = tags.iter().map(|tag| self.shared.keyspace.unlink_tag(tag));
+        let replies = self.write_async(&Request::batch(commands, false), deadline).await?;
+        self.noted(replies.many().into_iter().try_for_each(|reply| integer(reply).map(drop)))
     }
 
     /// `tags` in an order of their own, each once. Errors where a value can't carry them.
@@ -327,7 +328,7 @@ impl RedisCache {
         deadline: Instant,
     ) -> Result<bool> {
         let ttl = ttl_ms.map_or(Ttl::Never, |ms| Ttl::After(Duration::from_millis(ms)));
-        self.line_to(deadline).expire(key, ttl).await
+        self.line_to(deadline).tracked().expire(key, ttl).await
     }
 
     /// Removes all keys of this cache; each round trip is bounded by `per_trip`.

@@ -22,6 +22,8 @@ use crate::error::{ErrorKind, Result};
 pub(super) struct Line<'a> {
     shared: &'a Arc<Shared>,
     blocking: bool,
+    /// Over the connection of the invalidation stream.
+    tracked: bool,
     deadline: Instant,
 }
 
@@ -35,12 +37,22 @@ pub(super) enum Item<'a> {
 impl Shared {
     /// For a caller without an event loop; `timeout` where the call has one of its own.
     pub(super) fn blocking_line(self: &Arc<Self>, timeout: Option<Duration>) -> Line<'_> {
-        Line { shared: self, blocking: true, deadline: self.deadline_after(timeout) }
+        Line {
+            shared: self,
+            blocking: true,
+            tracked: false,
+            deadline: self.deadline_after(timeout),
+        }
     }
 
     /// For a task.
     pub(super) fn task_line(self: &Arc<Self>, timeout: Option<Duration>) -> Line<'_> {
-        Line { shared: self, blocking: false, deadline: self.deadline_after(timeout) }
+        Line {
+            shared: self,
+            blocking: false,
+            tracked: false,
+            deadline: self.deadline_after(timeout),
+        }
     }
 
     fn deadline_after(&self, timeout: Option<Duration>) -> Instant {
@@ -53,10 +65,17 @@ impl<'a> Line<'a> {
         self.shared
     }
 
+    /// The same for the writes of the owner of the invalidation stream.
+    pub(super) fn tracked(self) -> Self {
+        Self { tracked: true, ..self }
+    }
+
     /// One round trip.
     pub(super) async fn send(&self, request: &Request) -> Result<Replies> {
         if self.blocking {
             self.shared.run(request, self.deadline)
+        } else if self.tracked {
+            self.shared.run_tracked_async(request, self.deadline).await
         } else {
             self.shared.run_async(request, self.deadline).await
         }

@@ -82,9 +82,13 @@ impl Keyspace {
 
     /// Removes the record of a tag.
     pub(super) fn forget_tag(&self, tag: &[u8]) -> Request {
+        Request::write(self.unlink_tag(tag))
+    }
+
+    pub(super) fn unlink_tag(&self, tag: &[u8]) -> Cmd {
         let mut unlink = ::redis::cmd("UNLINK");
         unlink.arg(self.tag_key(tag));
-        Request::write(unlink)
+        unlink
     }
 }
 
