@@ -9,18 +9,26 @@
 The first two need a nightly compiler, which brings their run-time libraries. The standard library is taken as
 it is: it is not instrumented, so what the sanitizers see is this library's code and all generic code that is
 compiled into it. What can't be run here is said, with the reason, and is no failure; a report is one.
+
+Each step has SANITIZE_SECONDS (1800) and is ended then, which is a failure too; a table of all steps, with their
+times, is the last that is printed.
 """
 
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "sanitize"
 CARGO = ["cargo", "+nightly"]
+LIMIT = float(os.environ.get("SANITIZE_SECONDS", "1800"))
+# What was run: its name, what came of it, its seconds.
+steps = []
 
 # What needs no server. Left out: tests of forks, whose children ThreadSanitizer does not follow, and of times.
 RUST = ["local::", "value::", "handle::", "flight::", "snapshot::"]
@@ -46,15 +54,29 @@ def host():
     return next((line.split()[1] for line in lines if line.startswith("host:")), "")
 
 
-def run(*command, **env):
+def run(step, *command, **env):
+    """Runs a command to its end, or for its time; whether it succeeded."""
     print("+", " ".join([*(f"{name}={value}" for name, value in env.items()), *map(str, command)]), flush=True)
-    return subprocess.run(list(map(str, command)), cwd=ROOT, env=os.environ | env).returncode == 0
+    begun = time.monotonic()
+    with subprocess.Popen(list(map(str, command)), cwd=ROOT, env=os.environ | env, start_new_session=True) as process:
+        try:
+            outcome = "clean" if process.wait(LIMIT) == 0 else "FAILED"
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            outcome = f"FAILED: not done after {LIMIT:.0f} s"
+        except BaseException:
+            # It is a session of its own, so that Ctrl-C does not reach it.
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    steps.append((step, outcome, time.monotonic() - begun))
+    return outcome == "clean"
 
 
 class Sanitizer:
     """A build of its own with a sanitizer of the compiler."""
 
     def __init__(self, name, runtime, more_flags=()):
+        self.name = name
         self.host = host()
         self.folder = TARGET / name
         self.symbol = f"__{runtime}_init"
@@ -72,12 +94,16 @@ class Sanitizer:
         return None
 
     def rust(self, tests, **env):
+        """Each group of tests by itself, also where one fails."""
+        if not run(f"{self.name}: build", *CARGO, "test", "--lib", "--no-run", *self.where, **self.env):
+            return False
         skip = [part for name in RUST_LEFT_OUT for part in ("--skip", name)]
-        return run(*CARGO, "test", "--lib", *self.where, "--", *tests, *skip, **self.env, **env)
+        command = [*CARGO, "test", "--lib", *self.where, "--"]
+        return all([run(f"{self.name}: {group}", *command, group, *skip, **self.env, **env) for group in tests])
 
     def c(self, **env):
         """The run-time library goes into each program, before everything else; the C code is not instrumented."""
-        if not run(*CARGO, "build", "--lib", *self.where, **self.env):
+        if not run(f"{self.name}: library", *CARGO, "build", "--lib", *self.where, **self.env):
             return False
         built = self.folder / self.host / "debug"
         if self.symbol not in output("nm", "-D", built / "liblighter_cache.so"):
@@ -85,7 +111,7 @@ class Sanitizer:
             return False
         link = f"-Wl,--whole-archive {self.runtime} -Wl,--no-whole-archive -rdynamic -lpthread -ldl -lm -lrt -lresolv"
         compiler = f"{os.environ.get('CC', 'cc')} {link}"
-        return run(*native(built, C), CC=compiler, **env)
+        return run(f"{self.name}: C programs", *native(built, C), CC=compiler, **env)
 
 
 def native(library, programs):
@@ -122,11 +148,11 @@ def thread():
 def valgrind():
     if not shutil.which("valgrind"):
         return "there is no valgrind"
-    if not run("cargo", "build", "--release", "--lib", "--locked"):
+    if not run("valgrind: library", "cargo", "build", "--release", "--lib", "--locked"):
         return False
     library = TARGET.parent / "release"
     under = "valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite"
-    return run(*native(library, C_VALGRIND), "--under", under)
+    return run("valgrind: C programs", *native(library, C_VALGRIND), "--under", under)
 
 
 def miri():
@@ -134,7 +160,9 @@ def miri():
         return "the nightly compiler has no miri (rustup component add miri rust-src --toolchain nightly)"
     where = ["--lib", "--locked", "--target-dir", TARGET / "miri"]
     skip = ["--skip", "threads", "--skip", "readers", "--skip", "made_up", "--skip", "many"]
-    return run(*CARGO, "miri", "test", *where, "value::", "handle::", *skip, MIRIFLAGS="-Zmiri-disable-isolation")
+    return run(
+        "miri", *CARGO, "miri", "test", *where, "value::", "handle::", *skip, MIRIFLAGS="-Zmiri-disable-isolation"
+    )
 
 
 PARTS = {"address": address, "thread": thread, "valgrind": valgrind, "miri": miri}
@@ -147,6 +175,8 @@ def main():
     if unknown := set(parts) - set(PARTS):
         parser.error(f"unknown: {', '.join(unknown)}")
     said = {part: PARTS[part]() for part in parts}
+    for step, outcome, seconds in steps:
+        print(f"{step:<26} {seconds:5.0f} s  {outcome}")
     for part, outcome in said.items():
         print(f"{part:<9} {'clean' if outcome is True else 'FAILED' if outcome is False else f'not run: {outcome}'}")
     return 1 if False in said.values() else 0

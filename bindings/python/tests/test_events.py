@@ -94,6 +94,24 @@ def test_a_listener_is_callable(local):
         local.subscribe(None)
 
 
+def test_an_interpreter_waits_for_a_listener_that_is_running():
+    # Such a one came back while the interpreter was being taken down, when that waited for a second only.
+    code = """
+import lighter_cache as lc, threading, time
+cache = lc.LocalCache(sweep_interval=0.01)
+first = threading.Event()
+def listener(event, key):
+    first.set()
+    time.sleep(1.02)
+    print("heard")
+cache.subscribe(listener)
+for n in range(50):
+    cache.set(f"k{n}", b"v", ttl=0.01)
+first.wait(30)
+"""
+    assert run_python(code).strip() == "heard"
+
+
 def test_an_interpreter_may_end_while_events_come():
     code = """
 import lighter_cache as lc, threading

@@ -8,7 +8,9 @@ from . import _native
 # Caches that may have to be closed. A forked child has its own copy.
 _open: weakref.WeakSet[_native.Cache] = weakref.WeakSet()
 
-# Longest wait, twice, for the library's threads when the interpreter exits, in seconds.
+# Longest waits when the interpreter exits, in seconds: for listeners and reloads that are running, since one that comes
+# back into an interpreter that is being taken down aborts the process; and for the library's threads.
+_SILENCE_TIMEOUT = 10.0
 _EXIT_TIMEOUT = 1.0
 
 
@@ -30,6 +32,6 @@ def shutdown(timeout: float = 5.0) -> None:
 @atexit.register
 def _exit() -> None:
     # No listener and no reload may be in Python code, or be waiting to get there, when the interpreter ends.
-    _native.silence(_EXIT_TIMEOUT)
+    _native.silence(_SILENCE_TIMEOUT)
     # Caches stay open: another exit handler, which runs after this one, may still use them.
     _native.shutdown(_EXIT_TIMEOUT)
