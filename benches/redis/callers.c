@@ -2,10 +2,13 @@
  * line of output is one row in JSON with the median of the rounds' ratios of throughput, ours over theirs, and its
  * quartiles. Above 1 we are faster.
  *
- *     callers SERVER-URL OPERATION CALLERS VALUE-BYTES ROUNDS
+ *     callers SERVER-URL OPERATION CALLERS VALUE-BYTES ROUNDS [redis-rs]
  *
  * OPERATION: get, set; many (lc_get_many of 100 keys against 100 GETs in one pipeline), single (the same against
- * lc_get_into one by one). SERVER-URL is redis://HOST:PORT or redis+unix://PATH.
+ * lc_get_into one by one). SERVER-URL is redis://HOST:PORT or redis+unix://PATH. With redis-rs the peer is that
+ * crate's blocking connection, one for each caller (get and set only).
+ *
+ * OPERATION only-ours or only-theirs: each caller gets ROUNDS values and nothing is printed, for strace to count.
  */
 #define _GNU_SOURCE
 #include <hiredis/hiredis.h>
@@ -23,6 +26,14 @@ enum { BATCH = 100, MAX_CALLERS = 64, MAX_ROUNDS = 1001 };
 static const double round_seconds = 0.02;
 static lc_cache cache;
 static redisContext *connections[MAX_CALLERS];
+
+/* benches/redis_rs */
+struct rust;
+struct rust *rr_connect(const char *url);
+ptrdiff_t rr_get(struct rust *, const char *key, size_t key_len, char *buf, size_t cap);
+int rr_set(struct rust *, const char *key, size_t key_len, const char *value, size_t value_len);
+static struct rust *rusts[MAX_CALLERS];
+
 static char *value;
 static size_t value_len;
 static int callers;
@@ -133,7 +144,28 @@ static void their_many(struct caller *caller)
     }
 }
 
+static size_t their_key_of(struct caller *caller, char *key)
+{
+    memcpy(key, "theirs:", 7);
+    return 7 + key_of(caller, key + 7);
+}
+
+static void rust_get(struct caller *caller)
+{
+    char key[24];
+    size_t key_len = their_key_of(caller, key);
+    must(rr_get(rusts[caller->number], key, key_len, caller->buf, value_len) == (ptrdiff_t)value_len, "GET by redis-rs");
+}
+
+static void rust_set(struct caller *caller)
+{
+    char key[24];
+    size_t key_len = their_key_of(caller, key);
+    must(rr_set(rusts[caller->number], key, key_len, value, value_len) == 0, "SET by redis-rs");
+}
+
 static void (*call)(struct caller *);
+static unsigned long calls;
 static atomic_int over;
 static pthread_barrier_t barrier;
 
@@ -144,7 +176,8 @@ static void *works(void *arg)
         pthread_barrier_wait(&barrier);
         if (!call)
             return NULL;
-        for (caller->done = 0; !atomic_load_explicit(&over, memory_order_relaxed); caller->done++)
+        for (caller->done = 0; calls ? caller->done < calls : !atomic_load_explicit(&over, memory_order_relaxed);
+             caller->done++)
             call(caller);
         pthread_barrier_wait(&barrier);
     }
@@ -187,13 +220,14 @@ static redisContext *connect_to(const char *url)
 
 int main(int argc, char **argv)
 {
-    must(argc == 6, "reading the arguments");
+    must(argc == 6 || (argc == 7 && strcmp(argv[6], "redis-rs") == 0), "reading the arguments");
     const char *url = argv[1];
     operation = argv[2];
     callers = atoi(argv[3]);
     value_len = (size_t)atol(argv[4]);
     int rounds = atoi(argv[5]);
-    must(callers > 0 && callers <= MAX_CALLERS && rounds > 0 && rounds < MAX_ROUNDS, "reading the numbers");
+    int only = strncmp(operation, "only-", 5) == 0;
+    must(callers > 0 && callers <= MAX_CALLERS && rounds > 0 && (only || rounds < MAX_ROUNDS), "reading the numbers");
     value = malloc(value_len);
     for (size_t i = 0; i < value_len; i++)
         value[i] = (char)('a' + i * 7919 % 26);
@@ -215,6 +249,8 @@ int main(int argc, char **argv)
     for (int i = 0; i < callers; i++) {
         if (i > 0)
             connections[i] = connect_to(url);
+        if (argc == 7)
+            must((rusts[i] = rr_connect(url)) != NULL, "connecting redis-rs");
         all[i] = (struct caller){.number = i, .at = (unsigned)i, .buf = malloc(value_len)};
         must(pthread_create(&threads[i], NULL, works, &all[i]) == 0, "pthread_create");
     }
@@ -226,6 +262,16 @@ int main(int argc, char **argv)
         ours = many, theirs = their_many;
     else if (strcmp(operation, "single") == 0)
         ours = many, theirs = one_by_one;
+    if (argc == 7)
+        theirs = theirs == their_set ? rust_set : rust_get;
+    if (only) {
+        call = strcmp(operation, "only-ours") == 0 ? ours : theirs;
+        calls = (unsigned long)rounds;
+        pthread_barrier_wait(&barrier);
+        pthread_barrier_wait(&barrier);
+        lc_close(cache);
+        return 0;
+    }
     static double ratios[MAX_ROUNDS], a[MAX_ROUNDS], b[MAX_ROUNDS];
     for (int round = -3; round < rounds; round++) {
         /* Half of the rounds begin with the one, half with the other. */

@@ -105,7 +105,7 @@ int main(int argc, char **argv)
     fill(cache);
     began = now();
     delete_pattern();
-    row("delete_pattern", began);
+    row("delete_pattern in C", began);
     uint64_t left = 0;
     must(lc_count(others, &left) == LCACHE_OK && left == (uint64_t)keys, "the keys of others");
     must(lc_count(cache, &left) == LCACHE_OK && left == 0, "the keys of ours");

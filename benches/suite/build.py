@@ -100,7 +100,8 @@ def memcached() -> Path:
 
 @functools.cache
 def hiredis() -> Path:
-    """The programs of benches/redis and benches/hybrid, with the system's hiredis or the distribution's in the tree; the library."""
+    """The programs of benches/redis and benches/hybrid, with redis-rs and the system's hiredis or the distribution's in
+    the tree; the library."""
     harness()
     probe = subprocess.run([C[0], "-E", "-"], input="#include <hiredis/hiredis.h>", capture_output=True, text=True)
     flags, library = [], "-lhiredis"
@@ -114,8 +115,9 @@ def hiredis() -> Path:
             fetch = "apt-get download -qq libhiredis-dev && dpkg-deb -x libhiredis-dev_*.deb . && rm -- *.deb"
             run(["sh", "-c", f"cd '{folder}' && {fetch}"])
         flags, library = [f"-I{folder}/usr/include"], str(next(folder.rglob("libhiredis.a")))
+    crate("redis_rs")
     for program in ("redis/callers", "redis/clear", "hybrid/hybrid"):
-        linked = [f"-L{OUT}", "-llighter_cache", library, "-lpthread", HERE]
+        linked = [f"-L{OUT}", "-llighter_cache", "-lredis_rs", library, "-lpthread", HERE]
         run([*C, *flags, f"benches/{program}.c", "-o", OUT / Path(program).name, *linked])
     return OUT / "liblighter_cache.so"
 

@@ -99,7 +99,7 @@ fn put(cache: &RedisCache, key: &[u8]) {
 /// other for dead, and who fails over closes connections.
 fn put_at_last(cache: &RedisCache, key: &[u8]) {
     eventually("a write is answered", || {
-        let put = cache.put_async(key, b"v", None, soon());
+        let put = cache.put_async(key, b"v", Lifetime::default(), &[], soon());
         crate::runtime::block_on(soon(), put).is_ok_and(|put| put.is_ok())
     });
 }
