@@ -134,7 +134,8 @@ def address():
         return why
     options = {"ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1"}
     # Both, also where the first fails.
-    return all([build.rust(RUST, **options), build.c(**options)])
+    meant = {"LSAN_OPTIONS": f"suppressions={ROOT}/tests/lsan.supp"}
+    return all([build.rust(RUST, **options, **meant), build.c(**options)])
 
 
 def thread():
