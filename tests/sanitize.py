@@ -34,7 +34,7 @@ steps = []
 RUST = ["local::", "value::", "handle::", "flight::", "snapshot::"]
 RUST_LEFT_OUT = ["fork", "child", "crafted_keys", "pause"]
 # Where threads meet in the store, its entries and the handles; tests/tsan.supp says why not elsewhere.
-RUST_THREADS = ["linearizable", "threads::", "bounds::many", "value::", "handle::"]
+RUST_THREADS = ["linearizable", "threads::", "bounds::threads", "value::", "handle::"]
 # Not those that put themselves between malloc and the library, or limit their own memory.
 C = (
     "arguments batches conditional events handles keys layout loaders loading locks operations prefixes random "
@@ -134,7 +134,8 @@ def address():
         return why
     options = {"ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1"}
     # Both, also where the first fails.
-    return all([build.rust(RUST, **options), build.c(**options)])
+    meant = {"LSAN_OPTIONS": f"suppressions={ROOT}/tests/lsan.supp"}
+    return all([build.rust(RUST, **options, **meant), build.c(**options)])
 
 
 def thread():
