@@ -200,6 +200,8 @@ pub struct RedisOptions {
 pub enum Invalidation {
     /// Server-assisted: CLIENT TRACKING BCAST.
     Tracking,
+    /// By what other caches that listen so tell on a channel.
+    PubSub,
     /// Not at all: L1 may be stale to the end of its TTL.
     None,
 }
@@ -310,6 +312,7 @@ impl HybridOptions {
         Self {
             invalidation: match settings.choice("invalidation") {
                 "none" => Invalidation::None,
+                "pubsub" => Invalidation::PubSub,
                 _ => Invalidation::Tracking,
             },
             watchdog: settings.some_span("watchdog"),

@@ -188,7 +188,7 @@ pub static SCHEMA: &[Row] = &[
     row(Redis, "compress", "none", Choice(&["none", "zstd", "lz4"]), "Compression of values from `compress_min_bytes` on, where it saves a tenth. Read is every kind."),
     row(Redis, "compress_min_bytes", "1KiB", Size { min: 1, max: VALUE_MAX as u64, none: false }, "Smaller values are not compressed."),
 
-    row(Hybrid, "invalidation", "tracking", Choice(&["tracking", "pubsub", "none"]), "How writes of other processes are heard of. `pubsub` comes with a later version."),
+    row(Hybrid, "invalidation", "tracking", Choice(&["tracking", "pubsub", "none"]), "How writes of other processes are heard of. `tracking`: the server tells of every client's. `pubsub`: the caches tell each other, for servers and proxies without tracking; all of one prefix have to, and neither plain clients' writes nor the server's own removals are heard of."),
     row(Hybrid, "watchdog", "1s", span(Duration::from_millis(10), HOUR), "How often the invalidation stream is proven; without proof L1 is not trusted."),
     row(Hybrid, "l2_timeout", "250ms", span(MS, HOUR), "Bound of each leg to the server."),
     row(Hybrid, "require_l2", "false", Bool, "Opening fails where the server is not reachable."),
@@ -224,12 +224,11 @@ impl Row {
 
     /// Whether this version can open a cache of `kind` with `given`.
     pub(super) fn supports(&self, given: &Given, kind: Kind) -> bool {
-        let pubsub = self.name == "invalidation" && *given == Given::Choice("pubsub");
         let here = match self.here {
             Here::Everywhere => true,
             Here::NotOnHybrid => kind != Kind::Hybrid,
         };
-        !pubsub && (here || self.parse(self.default_on(kind)).is_ok_and(|d| d == *given))
+        here || self.parse(self.default_on(kind)).is_ok_and(|d| d == *given)
     }
 }
 

@@ -123,7 +123,7 @@ impl<W: World> Core<W> {
         wanted.sort_unstable_by(|one, two| (&one.name, one.stamp).cmp(&(&two.name, two.stamp)));
         wanted.dedup();
         let epoch = self.trust.epoch();
-        let trusts = self.options.invalidation == Invalidation::Tracking && self.proven_now();
+        let trusts = self.options.invalidation != Invalidation::None && self.proven_now();
         let known = |tag: &Tag| match trusts {
             true => self.l1.tag_known(&tag.name, tag.stamp, epoch),
             false => None,

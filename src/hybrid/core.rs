@@ -80,7 +80,9 @@ impl<W: World> Core<W> {
         let Parts { world, l1, l2, options, default_ttl, max_value_bytes, stripes, protections } =
             parts;
         let trust = match (&l2, options.invalidation) {
-            (Some(_), Invalidation::Tracking) => Trust::unproven(options.watchdog, protections),
+            (Some(_), Invalidation::Tracking | Invalidation::PubSub) => {
+                Trust::unproven(options.watchdog, protections)
+            }
             (Some(_), Invalidation::None) | (None, _) => Trust::unconditional(),
         };
         Arc::new_cyclic(|me| Self {

@@ -215,7 +215,7 @@ impl HybridCache {
 
     fn start(&self) {
         if let Some(l2) = &self.core.l2
-            && self.core.options.invalidation == Invalidation::Tracking
+            && self.core.options.invalidation != Invalidation::None
         {
             watch::listen(&self.core, l2);
         }

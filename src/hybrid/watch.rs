@@ -13,6 +13,7 @@ use super::core::{Core, Verdict};
 use super::protections::Protection;
 use super::queue::{Because, End, Job, Step};
 use super::world::{Remote, Replay, Replayed, System, World};
+use crate::config::Invalidation;
 use crate::error::Result;
 use crate::log::{self, Level};
 use crate::redis::{InvalidationSink, RedisCache};
@@ -41,7 +42,8 @@ enum Round {
 /// Subscribes to the invalidations of L2.
 pub(super) fn listen(core: &Arc<Core<System>>, l2: &RedisCache) {
     let sink: Arc<dyn InvalidationSink> = core.clone();
-    if let Err(error) = l2.listen(&sink, core.options.watchdog) {
+    let on_channel = core.options.invalidation == Invalidation::PubSub;
+    if let Err(error) = l2.listen(&sink, core.options.watchdog, on_channel) {
         log::emit(Level::Error, "hybrid", format_args!("no invalidation stream: {error}"));
     }
 }

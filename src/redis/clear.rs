@@ -36,6 +36,15 @@ const PAGES: usize = 2;
 impl Shared {
     /// Removes all entries of this cache whose keys begin with `own`; returns how many there were.
     pub(super) async fn clear(self: &Arc<Self>, own: &[u8], per_trip: Duration) -> Result<u64> {
+        let removed = self.clear_nodes(own, per_trip).await;
+        if self.endpoint.is_cluster() {
+            // What goes to one node of it is not told of by itself.
+            self.tell_of_all(Instant::now() + per_trip).await;
+        }
+        removed
+    }
+
+    async fn clear_nodes(self: &Arc<Self>, own: &[u8], per_trip: Duration) -> Result<u64> {
         self.front(own)?;
         let (home, own) = (trip::home()?, Arc::<[u8]>::from(own));
         let mut clearing = JoinSet::new();

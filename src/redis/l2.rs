@@ -407,13 +407,15 @@ impl RedisCache {
     }
 
     /// Has `sink` told of other clients' writes, proven every `watchdog`, for as long as both the sink
-    /// and this cache live: the sink is held weakly.
+    /// and this cache live: the sink is held weakly. With `on_channel` of those that are told by other
+    /// caches that listen so; this cache then tells of its own.
     pub(crate) fn listen(
         &self,
         sink: &Arc<dyn InvalidationSink>,
         watchdog: Duration,
+        on_channel: bool,
     ) -> Result<()> {
-        self.shared.listen(sink, watchdog)
+        self.shared.listen(sink, watchdog, on_channel)
     }
 
     /// The prefix of the keys, without its colon.

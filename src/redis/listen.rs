@@ -1,5 +1,6 @@
 //! The invalidation stream: one RESP3 connection (on a Cluster one to each master) on which the server
-//! tells of every write below the prefix, whoever made it.
+//! tells of every write below the prefix, whoever made it; or, with `on_channel`, passes on what other
+//! caches tell of theirs (`announce`).
 //!
 //! # Protocol
 //! One task per cache: connect, `CLIENT TRACKING ON BCAST PREFIX p: NOLOOP`, tell the sink
@@ -11,6 +12,8 @@
 //!   (`Shared::run_tracked`). On a Cluster they do not: own writes are echoed there.
 //! - The prefix is always given. Without one a server tells the names of all keys, also of those that
 //!   the user may not read.
+//! - On a channel, `SUBSCRIBE` takes the place of `CLIENT TRACKING`, and all else is the same. On a Cluster,
+//!   whose nodes pass messages on to each other, it is one connection, to any master.
 //! - Pushes are handed to the sink on a thread of the runtime while replies wait: it must be quick.
 //! - The task and the pushes hold the cache and the sink weakly, and end with either of them.
 
@@ -21,6 +24,7 @@ use ::redis::{PushInfo, PushKind, Value as Reply, cmd};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::announce::Heard;
 use super::commands::{Replies, Request};
 use super::connect::{self, connect_deadline};
 use super::endpoint::Address;
@@ -63,6 +67,8 @@ pub(crate) trait InvalidationSink: Send + Sync {
 pub(super) struct Listener {
     sink: Weak<dyn InvalidationSink>,
     watchdog: Duration,
+    /// It hears what other caches tell on a channel, and not what the server tells.
+    pub(super) on_channel: bool,
 }
 
 impl Shared {
@@ -72,11 +78,12 @@ impl Shared {
         self: &Arc<Self>,
         sink: &Arc<dyn InvalidationSink>,
         watchdog: Duration,
+        on_channel: bool,
     ) -> Result<()> {
         if self.keyspace.prefix.is_empty() {
             return Err(Error::new(ErrorKind::Config, "the invalidation stream needs a prefix"));
         }
-        let listener = Listener { sink: Arc::downgrade(sink), watchdog };
+        let listener = Listener { sink: Arc::downgrade(sink), watchdog, on_channel };
         if self.listener.set(Box::new(listener)).is_err() {
             return Err(Error::new(ErrorKind::Invalid, "the cache has a listener already"));
         }
@@ -203,7 +210,13 @@ async fn subscribe(
     sink: &Weak<dyn InvalidationSink>,
 ) -> Result<Subscription> {
     let ended = Arc::new(Notify::new());
-    let on_push = on_push(shared.keyspace.prefix.clone(), sink.clone(), ended.clone());
+    let on_channel = shared.listener.get().is_some_and(|listener| listener.on_channel);
+    let on_push = match on_channel {
+        true => {
+            on_message(state.clone(), shared.keyspace.prefix.clone(), sink.clone(), ended.clone())
+        }
+        false => on_push(shared.keyspace.prefix.clone(), sink.clone(), ended.clone()),
+    };
     let patience = shared.endpoint.options.timeout;
     let mut pipes = Vec::new();
     let Place::Cluster(nodes) = &shared.endpoint.options.endpoint else {
@@ -216,7 +229,8 @@ async fn subscribe(
         return Ok(Subscription { pipes, masters: None, ended, probe, patience });
     };
     let masters = find_masters(shared, state, nodes).await?;
-    for master in &masters {
+    let heard = if on_channel { 1 } else { masters.len() };
+    for master in masters.iter().take(heard) {
         let until = connect_deadline(shared.endpoint.options.connect_timeout);
         let address = Address::Tcp(master.clone());
         let link = connect::connect_to(&shared.endpoint, &state.resolver, address, until).await?;
@@ -240,10 +254,17 @@ async fn track(
     let home = tokio::runtime::Handle::current();
     let push = Some(on_push.clone());
     let pipe = Pipe::single(link, &home, shared.limit, state.epoch(), push).await?;
-    let mut tracking = cmd("CLIENT");
-    tracking.arg("TRACKING").arg("ON").arg("BCAST");
-    tracking.arg("PREFIX").arg(&shared.keyspace.prefix).arg("NOLOOP");
-    let request = Request::write(tracking);
+    let prefix = &shared.keyspace.prefix;
+    let request = if shared.listener.get().is_some_and(|listener| listener.on_channel) {
+        let mut subscribe = cmd("SUBSCRIBE");
+        subscribe.arg(&state.channel(prefix)?.name[..]);
+        subscribe
+    } else {
+        let mut tracking = cmd("CLIENT");
+        tracking.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(prefix).arg("NOLOOP");
+        tracking
+    };
+    let request = Request::write(request);
     let replied = timeout(shared.endpoint.options.timeout, pipe.call(&request, &home)).await;
     let replies =
         replied.map_err(|_| Error::from(ErrorKind::Timeout))?.map_err(Trip::into_error)?;
@@ -352,14 +373,8 @@ fn on_push(prefix: Vec<u8>, sink: Weak<dyn InvalidationSink>, ended: Arc<Notify>
                 Some(Reply::Array(keys)) => {
                     for key in keys {
                         let Reply::BulkString(key) = key else { continue };
-                        match key.strip_prefix(&prefix[..]) {
-                            Some(key) if key.starts_with(RESERVED_PREFIX) => {
-                                if let Some(tag) = tags::of_record(key) {
-                                    sink.tag_changed(tag);
-                                }
-                            }
-                            Some(key) => sink.invalidated(key),
-                            None => {}
+                        if let Some(key) = key.strip_prefix(&prefix[..]) {
+                            changed(&*sink, key);
                         }
                     }
                 }
@@ -368,6 +383,38 @@ fn on_push(prefix: Vec<u8>, sink: Weak<dyn InvalidationSink>, ended: Arc<Notify>
         }
         _ => {}
     })
+}
+
+fn on_message(
+    state: Arc<State>,
+    prefix: Vec<u8>,
+    sink: Weak<dyn InvalidationSink>,
+    ended: Arc<Notify>,
+) -> OnPush {
+    Arc::new(move |push: PushInfo| match push.kind {
+        PushKind::Disconnection => ended.notify_one(),
+        PushKind::Message => {
+            let (Some(sink), Ok(channel)) = (sink.upgrade(), state.channel(&prefix)) else {
+                return;
+            };
+            let [_, Reply::BulkString(message)] = &push.data[..] else { return };
+            match channel.heard(message) {
+                Heard::Key(key) => changed(&*sink, key),
+                Heard::All => sink.invalidated_all(),
+                Heard::Nothing => {}
+            }
+        }
+        _ => {}
+    })
+}
+
+/// A key without its prefix has changed.
+fn changed(sink: &dyn InvalidationSink, key: &[u8]) {
+    if !key.starts_with(RESERVED_PREFIX) {
+        sink.invalidated(key);
+    } else if let Some(tag) = tags::of_record(key) {
+        sink.tag_changed(tag);
+    }
 }
 
 /// The masters in the answer to CLUSTER SLOTS, in a fixed order. A node that does not know its own

@@ -77,7 +77,7 @@ fn listening(url: &str) -> (RedisCache, Arc<Told>) {
     let cache = lazy(url);
     let told = Arc::new(Told::default());
     let sink: Arc<dyn InvalidationSink> = told.clone();
-    cache.listen(&sink, Duration::from_millis(50)).unwrap();
+    cache.listen(&sink, Duration::from_millis(50), false).unwrap();
     eventually("subscribed", || count(&told.subscribed) == 1);
     (cache, told)
 }
@@ -141,7 +141,7 @@ fn a_tracked_write_proves_the_stream() {
     let cache = lazy(&servers.url_with("prefix=app"));
     let told = Arc::new(Told::default());
     let sink: Arc<dyn InvalidationSink> = told.clone();
-    cache.listen(&sink, Duration::from_secs(3600)).unwrap();
+    cache.listen(&sink, Duration::from_secs(3600), false).unwrap();
     eventually("subscribed", || count(&told.subscribed) == 1);
     let before = Instant::now();
     eventually("a write over the tracked connection", || {
@@ -180,7 +180,7 @@ fn begins_when_the_server_does() {
     let cache = lazy(&servers.url_with("prefix=app"));
     let told = Arc::new(Told::default());
     let sink: Arc<dyn InvalidationSink> = told.clone();
-    cache.listen(&sink, Duration::from_millis(50)).unwrap();
+    cache.listen(&sink, Duration::from_millis(50), false).unwrap();
     servers.restart();
     eventually("subscribed", || count(&told.subscribed) == 1);
     assert_eq!(count(&told.lost), 0);
@@ -195,14 +195,14 @@ fn is_unavailable_without_the_right_to_it() {
     let cache = lazy(&format!("redis://mute:pw@127.0.0.1:{port}?prefix=app"));
     let told = Arc::new(Told::default());
     let sink: Arc<dyn InvalidationSink> = told.clone();
-    cache.listen(&sink, Duration::from_millis(50)).unwrap();
+    cache.listen(&sink, Duration::from_millis(50), false).unwrap();
     eventually("unavailable", || count(&told.unavailable) == 1);
     assert_eq!(count(&told.subscribed), 0);
     put(&cache, b"k");
     let old = lazy(&servers.url_with("prefix=app&protocol=2"));
     let told = Arc::new(Told::default());
     let sink: Arc<dyn InvalidationSink> = told.clone();
-    old.listen(&sink, Duration::from_millis(50)).unwrap();
+    old.listen(&sink, Duration::from_millis(50), false).unwrap();
     eventually("unavailable by RESP2", || count(&told.unavailable) == 1);
 }
 

@@ -29,6 +29,7 @@
 
 mod abandoned;
 mod alter;
+mod announce;
 mod api;
 mod bell;
 mod clear;

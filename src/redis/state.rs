@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::abandoned::Abandoned;
+use super::announce::Channel;
 use super::connect::Resolver;
 use super::direct::Direct;
 use super::endpoint::{Address, Endpoint};
@@ -57,6 +58,8 @@ pub(super) struct State {
     pipes: Mutex<Vec<(Id, Pending)>>,
     /// The connection on which the server tells of other clients' writes, while there is one.
     tracked: Mutex<Option<Pipe>>,
+    /// Where writes are told of, if they are to be; made by the first that asks.
+    channel: OnceBox<Channel>,
     /// Connections with writes that were given up.
     pub(super) abandoned: Abandoned,
     /// Connections that wait for locks and loads of others.
@@ -80,10 +83,16 @@ impl State {
             master_checked: AtomicU64::new(clock::now_ms()),
             pipes: Mutex::new(Vec::new()),
             tracked: Mutex::new(None),
+            channel: OnceBox::new(),
             abandoned: Abandoned::default(),
             listeners: Arc::default(),
             listening: Mutex::new(None),
         }
+    }
+
+    /// Where this process tells of its writes below `prefix`, and hears of others'.
+    pub(super) fn channel(&self, prefix: &[u8]) -> Result<&Channel> {
+        self.channel.get_or_try_init(|| Channel::new(prefix).map(Box::new))
     }
 
     pub(super) fn epoch(&self) -> u64 {

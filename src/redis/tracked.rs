@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::abandoned::Used;
+use super::announce::{Announced, without_messages};
 use super::commands::{Replies, Request};
 use super::error_map::no_reply;
 use super::trip::{home, timeout};
@@ -21,8 +22,26 @@ impl Shared {
         deadline: Instant,
     ) -> Result<Replies> {
         runtime::refuse_library_thread()?;
+        if let Some(Announced::Together { request, replies, one }) = self.announced(request) {
+            let all = self.run_tracked_untold(&request, deadline)?;
+            return Ok(without_messages(all, replies, one));
+        }
+        self.run_tracked_untold(request, deadline)
+    }
+
+    /// What is to be told of is in the request already, but on a Cluster, where no connection is tracked.
+    fn run_tracked_untold(
+        self: &Arc<Self>,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Replies> {
         let state = self.state();
-        let Some(pipe) = state.tracked() else { return self.run(request, deadline) };
+        let Some(pipe) = state.tracked() else {
+            return match self.endpoint.is_cluster() {
+                true => self.run(request, deadline),
+                false => self.run_untold(request, deadline),
+            };
+        };
         if !request.read_only {
             self.end_abandoned(state, deadline)?;
         }
@@ -46,8 +65,25 @@ impl Shared {
         request: &Request,
         deadline: Instant,
     ) -> Result<Replies> {
+        if let Some(Announced::Together { request, replies, one }) = self.announced(request) {
+            let all = self.run_tracked_untold_async(&request, deadline).await?;
+            return Ok(without_messages(all, replies, one));
+        }
+        self.run_tracked_untold_async(request, deadline).await
+    }
+
+    async fn run_tracked_untold_async(
+        self: &Arc<Self>,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Replies> {
         let state = self.state();
-        let Some(pipe) = state.tracked() else { return self.run_async(request, deadline).await };
+        let Some(pipe) = state.tracked() else {
+            return match self.endpoint.is_cluster() {
+                true => self.run_async(request, deadline).await,
+                false => self.run_untold_async(request, deadline).await,
+            };
+        };
         if !request.read_only {
             self.end_abandoned_async(state, deadline).await?;
         }

@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::Shared;
 use super::abandoned::Used;
+use super::announce::{Announced, note_refusal, note_refusals, without_messages};
 use super::commands::{Replies, Request};
 use super::connect::{self, connect_deadline};
 use super::direct::Direct;
@@ -84,8 +85,27 @@ impl From<Trip> for Failed {
 }
 
 impl Shared {
-    /// Sends `request` from a thread without an event loop.
+    /// Sends `request` from a thread without an event loop, and tells of it where that is to be done.
     pub(super) fn run(self: &Arc<Self>, request: &Request, deadline: Instant) -> Result<Replies> {
+        match self.announced(request) {
+            None => self.run_untold(request, deadline),
+            Some(Announced::Together { request, replies, one }) => {
+                Ok(without_messages(self.run_untold(&request, deadline)?, replies, one))
+            }
+            Some(Announced::After(messages)) => {
+                let replies = self.run_untold(request, deadline)?;
+                note_refusals(self.run_untold(&messages, deadline)?.many());
+                Ok(replies)
+            }
+        }
+    }
+
+    /// As [`Shared::run`], and tells nobody.
+    pub(super) fn run_untold(
+        self: &Arc<Self>,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Replies> {
         runtime::refuse_library_thread()?;
         if request.replies() == 0 {
             return Ok(Replies::Many(Vec::new()));
@@ -271,9 +291,51 @@ impl Shared {
         Trip::Unknown(no_reply())
     }
 
-    /// Sends `request` from a task. Uses the runtime that the task is in, and the library's where it
+    /// As [`Shared::run`], from a task. Uses the runtime that the task is in, and the library's where it
     /// is in none.
     pub(super) async fn run_async(
+        self: &Arc<Self>,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Replies> {
+        match self.announced(request) {
+            None => self.run_untold_async(request, deadline).await,
+            Some(Announced::Together { request, replies, one }) => {
+                let all = self.run_untold_async(&request, deadline).await?;
+                Ok(without_messages(all, replies, one))
+            }
+            Some(Announced::After(messages)) => {
+                let replies = self.run_untold_async(request, deadline).await?;
+                note_refusals(self.run_untold_async(&messages, deadline).await?.many());
+                Ok(replies)
+            }
+        }
+    }
+
+    /// The request with messages to other processes, where this cache's listener listens to such.
+    pub(super) fn announced(self: &Arc<Self>, request: &Request) -> Option<Announced> {
+        // Most caches have no listener, and are not asked for the state.
+        if request.read_only || !self.listener.get().is_some_and(|listener| listener.on_channel) {
+            return None;
+        }
+        let channel = self.state().channel(&self.keyspace.prefix).ok()?;
+        channel.announce(request, self.endpoint.is_cluster())
+    }
+
+    /// Tells, where that is to be done, that any key may have changed.
+    pub(super) async fn tell_of_all(self: &Arc<Self>, deadline: Instant) {
+        if self.listener.get().is_some_and(|listener| listener.on_channel)
+            && let Ok(channel) = self.state().channel(&self.keyspace.prefix)
+        {
+            match self.run_untold_async(&channel.all(), deadline).await {
+                Ok(replies) => note_refusals(replies.many()),
+                Err(error) => note_refusal(&error),
+            }
+        }
+    }
+
+    /// As [`Shared::run_async`], and tells nobody.
+    pub(super) async fn run_untold_async(
         self: &Arc<Self>,
         request: &Request,
         deadline: Instant,

@@ -217,7 +217,6 @@ static void opening(struct server *server) {
     server_do(server, "resume");
 
     lc_cache local = open_cache("local:"), redis = open_cache(redis_url(server->url, "c")), cache = 77;
-    CHECK_STATUS(LCACHE_EUNSUPPORTED, lc_open_hybrid(local, redis, "invalidation=pubsub", &cache));
     CHECK_STATUS(LCACHE_ECONFIG, lc_open_hybrid(redis, local, NULL, &cache));
     server_do(server, "kill");
     UNTIL(ping(redis) == LCACHE_ECONNECT);
