@@ -47,10 +47,13 @@ test: check-header check-exports test-rust test-simulation test-c test-cpp test-
 test-rust: servers ## Tests of the Rust core
 	$(CARGO) test --locked
 
+# Quick schedules without the long build of a release: the library alone is optimised.
+OPTIMISED := $(foreach set,opt-level=2 debug-assertions=false overflow-checks=true,--config profile.dev.package.lighter_cache.$(set))
+
 # SIM_SCHEDULES: how many schedules; SIM_SEED: one of them again, with its steps.
 test-simulation: ## The Hybrid's protocol in random schedules, and that each protection is needed
 	$(if $(SIM_SEED),SIM_SEED=$(SIM_SEED)) $(if $(SIM_SCHEDULES),SIM_SCHEDULES=$(SIM_SCHEDULES)) $(CARGO) test --quiet \
-	  --locked --profile simulation --lib hybrid::simulation $(if $(SIM_SEED),random_schedules) -- --nocapture --test-threads 1
+	  --locked $(OPTIMISED) --lib hybrid::simulation $(if $(SIM_SEED),random_schedules) -- --nocapture --test-threads 1
 
 test-c: library servers ## Tests of the C API, the header in every dialect, the C examples
 	$(PYTHON) tests/run_native.py c --library $(TARGET)/release
