@@ -280,3 +280,49 @@ fn a_load_without_the_server_is_kept_and_delivered_later() {
     apart.rejoin();
     assert_eq!(apart.other("k").as_deref(), Some("loaded"));
 }
+
+/// The server cuts off who does not read what it is told; what was missed is read again. (Valkey 9 lets such a
+/// client be, whatever its limit says: there the watchdog ends it.)
+#[test]
+fn a_listener_that_is_too_slow_is_cut_off_and_comes_back() {
+    for server in SERVERS {
+        let apart =
+            Apart::on(server, &[("watchdog", "20s"), ("timeout", "2s"), ("l2_timeout", "2s")]);
+        apart.set("k", "old", Ttl::Never);
+        let limit = ["CONFIG", "SET", "client-output-buffer-limit", "normal 1mb 0 0"];
+        apart.server.call(&limit);
+        let clients = || {
+            let list = apart.server.call(&["CLIENT", "LIST", "TYPE", "normal"]);
+            list.as_str().map_or(0, |list| list.lines().count())
+        };
+        let before = clients();
+        apart.proxy.set(Fault::Deaf);
+        // Far more than the sockets between take.
+        let flood =
+            "for i = 1, 30000 do redis.call('SET', KEYS[1] .. string.rep('x', 1000) .. i, '') end";
+        apart.server.call(&["EVAL", flood, "1", "app:"]);
+        apart.server.call(&["SET", "app:k", "new"]);
+        until("the end of the connection", || clients() < before);
+        apart.proxy.set(Fault::None);
+        until("the new value", || apart.get("k").as_deref() == Some("new"));
+        apart.joined();
+    }
+}
+
+#[test]
+fn what_the_server_evicts_leaves_l1() {
+    for server in SERVERS {
+        let apart = Apart::on(server, &[]);
+        apart.set("k", "v", Ttl::Never);
+        assert_eq!(apart.get("k").as_deref(), Some("v"));
+        apart.server.call(&["CONFIG", "SET", "maxmemory-policy", "allkeys-random"]);
+        apart.server.call(&["CONFIG", "SET", "maxmemory", "1"]);
+        // Nothing may stay but what it can't do without.
+        until("the eviction", || {
+            // Refused when there is nothing left to evict.
+            apart.server.try_verb(r#"call ["SET", "other", "v"]"#);
+            apart.server.call(&["EXISTS", "app:k"]) == json!(0)
+        });
+        until("L1 hears of it", || apart.get("k").is_none());
+    }
+}
