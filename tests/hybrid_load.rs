@@ -1,49 +1,27 @@
 //! `get_or_load` on Hybrid caches: one load per key of all processes together, for which several caches stand
 //! here, with L1 in between and L2 going away.
 
+#[path = "support/apart.rs"]
+mod apart;
 mod support;
+#[path = "support/together.rs"]
+mod together;
 
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lighter_cache::config::ConfigBuilder;
+use apart::{open, stats};
 use lighter_cache::{
-    AnyCache, BlockingCache, ByteCache, CacheStats, Error, ErrorKind, Loaded, SetOptions, Value,
+    AnyCache, BlockingCache, ByteCache, Error, ErrorKind, Loaded, SetOptions, Value,
 };
 use support::{SERVERS, Server, eventually};
+use together::together;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A Hybrid of the prefix `app` that is patient unless `options` say otherwise.
-fn open(server: &Server, options: &[(&str, &str)]) -> AnyCache {
-    let bounds = [
-        ("timeout", "20s"),
-        ("connect_timeout", "20s"),
-        ("l2_timeout", "20s"),
-        ("watchdog", "20s"),
-    ];
-    let mut builder = ConfigBuilder::new(Some(&server.hybrid_url()));
-    builder.set("prefix", "app").unwrap();
-    for (name, value) in bounds
-        .iter()
-        .filter(|bound| options.iter().all(|option| option.0 != bound.0))
-        .chain(options)
-    {
-        builder.set(name, value).unwrap();
-    }
-    let cache = AnyCache::open(&builder.build().unwrap()).unwrap();
-    eventually("it joins L2", || !stats(&cache).degraded);
-    cache
-}
-
 fn options() -> SetOptions {
     SetOptions::new(HOUR)
-}
-
-fn stats(cache: &AnyCache) -> CacheStats {
-    BlockingCache::stats(cache).unwrap()
 }
 
 fn text(value: Option<Value>) -> Option<String> {
@@ -74,32 +52,6 @@ fn wait_for_the_breaker(cache: &AnyCache) {
     });
 }
 
-/// `callers` threads in each of `caches` ask for `key` at once; what they got, and how often it was loaded.
-fn together(
-    caches: &[AnyCache],
-    callers: usize,
-    key: &[u8],
-    load: impl Fn() -> lighter_cache::Result<Option<Loaded>> + Sync,
-) -> (Vec<lighter_cache::Result<Option<Value>>>, u32) {
-    let (loads, barrier) = (AtomicU32::new(0), Barrier::new(caches.len() * callers));
-    let ask = |cache: &AnyCache| {
-        barrier.wait();
-        cache.get_or_load(key, &options(), &mut |_| {
-            loads.fetch_add(1, SeqCst);
-            load()
-        })
-    };
-    let got = thread::scope(|scope| {
-        let asking: Vec<_> = caches
-            .iter()
-            .flat_map(|cache| (0..callers).map(move |_| cache))
-            .map(|cache| scope.spawn(|| ask(cache)))
-            .collect();
-        asking.into_iter().map(|one| one.join().unwrap()).collect()
-    });
-    (got, loads.into_inner())
-}
-
 #[test]
 fn one_of_all_processes_loads() {
     for name in SERVERS {
@@ -107,7 +59,7 @@ fn one_of_all_processes_loads() {
         let caches: Vec<_> = (0..4).map(|_| open(&server, &[])).collect();
         for round in 0..10_u64 {
             let key = format!("shared:{round}");
-            let (got, loads) = together(&caches, 4, key.as_bytes(), || {
+            let (got, loads) = together(&caches, 4, key.as_bytes(), &options(), || {
                 thread::sleep(Duration::from_millis(5 * round));
                 Ok(Some(Loaded::new("v")))
             });
@@ -132,7 +84,7 @@ fn on_a_cluster_too() {
     let server = Server::start("cluster", "valkey");
     let caches: Vec<_> = (0..2).map(|_| open(&server, &[])).collect();
     for key in [&b"k"[..], b"{a}b", b"a}b", b"{}", b"*\0\xff\r\n"] {
-        let (got, loads) = together(&caches, 2, key, || Ok(Some(Loaded::new("v"))));
+        let (got, loads) = together(&caches, 2, key, &options(), || Ok(Some(Loaded::new("v"))));
         assert!(got.into_iter().all(|one| text(one.unwrap()).unwrap() == "v"));
         // Braces may leave no name for a lease on the node of the key: then one for each process.
         assert!((1..=2).contains(&loads), "{loads}");
@@ -251,7 +203,7 @@ fn with_l2_away_each_process_loads_once_and_what_it_loaded_is_replayed() {
     server.kill();
     wait_for_the_breaker(&cache);
     let caches = [cache.clone()];
-    let (got, loads) = together(&caches, 8, b"k", || {
+    let (got, loads) = together(&caches, 8, b"k", &options(), || {
         thread::sleep(Duration::from_millis(20));
         Ok(Some(Loaded::new("v")))
     });

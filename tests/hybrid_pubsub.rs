@@ -8,18 +8,11 @@ mod support;
 use std::time::Duration;
 
 use apart::{Apart, until};
-use lighter_cache::config::ConfigBuilder;
 use lighter_cache::{AnyCache, BlockingCache, Loaded, SetOptions, Swap, Ttl};
 use support::{SERVERS, Server};
 
 fn open(server: &Server) -> AnyCache {
-    let options = "prefix=app&invalidation=pubsub&timeout=20s&connect_timeout=20s&l2_timeout=20s\
-                   &watchdog=200ms";
-    let url = format!("hybrid+{}", server.url_with(options));
-    let config = ConfigBuilder::new(Some(&url)).build().expect("it is valid");
-    let cache = AnyCache::open(&config).expect("it opens");
-    until("the way to L2", || !BlockingCache::stats(&cache).expect("counters").degraded);
-    cache
+    apart::open(server, &[("invalidation", "pubsub"), ("watchdog", "200ms")])
 }
 
 fn get(cache: &AnyCache, key: &str) -> Option<String> {

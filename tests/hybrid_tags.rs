@@ -1,44 +1,19 @@
 //! Tags on Hybrid caches: what one process invalidates no process reads any more, and what L1 knows of a tag costs
 //! no trip.
 
+#[path = "support/apart.rs"]
+mod apart;
 mod support;
 
 use std::time::Duration;
 
+use apart::{open, stats};
 use lighter_cache::config::ConfigBuilder;
-use lighter_cache::{
-    AnyCache, BlockingCache, ByteCache, CacheStats, ErrorKind, Loaded, SetOptions, Swap, Ttl,
-};
+use lighter_cache::{AnyCache, BlockingCache, ByteCache, ErrorKind, Loaded, SetOptions, Swap, Ttl};
 use support::{SERVERS, Server, eventually};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const RECORD: &str = "app:__lc:t:t";
-
-/// A Hybrid of the prefix `app` that is patient unless `options` say otherwise.
-fn open(server: &Server, options: &[(&str, &str)]) -> AnyCache {
-    let bounds = [
-        ("timeout", "20s"),
-        ("connect_timeout", "20s"),
-        ("l2_timeout", "20s"),
-        ("watchdog", "20s"),
-    ];
-    let mut builder = ConfigBuilder::new(Some(&server.hybrid_url()));
-    builder.set("prefix", "app").unwrap();
-    for (name, value) in bounds
-        .iter()
-        .filter(|bound| options.iter().all(|option| option.0 != bound.0))
-        .chain(options)
-    {
-        builder.set(name, value).unwrap();
-    }
-    let cache = AnyCache::open(&builder.build().unwrap()).unwrap();
-    eventually("it joins L2", || !stats(&cache).degraded);
-    cache
-}
-
-fn stats(cache: &AnyCache) -> CacheStats {
-    BlockingCache::stats(cache).unwrap()
-}
 
 fn tagged(tags: &[&str]) -> SetOptions {
     let mut options = SetOptions::new(HOUR);

@@ -1,6 +1,8 @@
 //! `get_or_load` on Redis: one load per key of all processes together, for which several caches stand here.
 
 mod support;
+#[path = "support/together.rs"]
+mod together;
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -13,6 +15,7 @@ use lighter_cache::{
     SetOptions, Stale, Ttl, Value, config::Config,
 };
 use support::{SERVERS, Server, eventually};
+use together::together;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -133,39 +136,13 @@ fn on_a_cluster_and_encrypted() {
     }
 }
 
-/// `callers` threads in each of `caches` ask for one key at once; returns what they got, and how often it
-/// was loaded.
-fn together(
-    caches: &[AnyCache],
-    callers: usize,
-    load: impl Fn() -> lighter_cache::Result<Option<Loaded>> + Sync,
-) -> (Vec<lighter_cache::Result<Option<Value>>>, u32) {
-    let (loads, barrier) = (AtomicU32::new(0), Barrier::new(caches.len() * callers));
-    let ask = |cache: &AnyCache| {
-        barrier.wait();
-        cache.get_or_load(b"shared", &options(), &mut |_| {
-            loads.fetch_add(1, SeqCst);
-            load()
-        })
-    };
-    let got = thread::scope(|scope| {
-        let asking: Vec<_> = caches
-            .iter()
-            .flat_map(|cache| (0..callers).map(move |_| cache))
-            .map(|cache| scope.spawn(|| ask(cache)))
-            .collect();
-        asking.into_iter().map(|one| one.join().unwrap()).collect()
-    });
-    (got, loads.into_inner())
-}
-
 #[test]
 fn one_of_all_processes_loads() {
     for name in SERVERS {
         let server = Server::start("single", name);
         let caches: Vec<_> = (0..4).map(|_| open(&patient(&server, ""))).collect();
         for round in 0..10 {
-            let (got, loads) = together(&caches, 4, || {
+            let (got, loads) = together(&caches, 4, b"shared", &options(), || {
                 thread::sleep(Duration::from_millis(5 * round));
                 Ok(Some(Loaded::new("v")))
             });
@@ -369,7 +346,7 @@ fn each_process_may_load_for_itself() {
     let open = || open(&patient(&server, "&single_flight=process"));
     let caches = [open(), open()];
     let loading = Barrier::new(2);
-    let (got, loads) = together(&caches, 1, || {
+    let (got, loads) = together(&caches, 1, b"shared", &options(), || {
         loading.wait();
         Ok(Some(Loaded::new("v")))
     });

@@ -1,4 +1,4 @@
-//! A Hybrid that can be parted from its server, while others reach that.
+//! Hybrids of the prefix `app`; one of them can be parted from its server, while others reach that.
 
 #![allow(dead_code, reason = "each test uses a part")]
 
@@ -12,6 +12,32 @@ use crate::support::chaos::{Chaos, Fault};
 
 /// How long a test waits for what must come by itself.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A Hybrid that is patient unless `options` say otherwise.
+pub fn open(server: &Server, options: &[(&str, &str)]) -> AnyCache {
+    let bounds = [
+        ("timeout", "20s"),
+        ("connect_timeout", "20s"),
+        ("l2_timeout", "20s"),
+        ("watchdog", "20s"),
+    ];
+    let mut builder = ConfigBuilder::new(Some(&server.hybrid_url()));
+    builder.set("prefix", "app").unwrap();
+    for (name, value) in bounds
+        .iter()
+        .filter(|bound| options.iter().all(|option| option.0 != bound.0))
+        .chain(options)
+    {
+        builder.set(name, value).unwrap();
+    }
+    let cache = AnyCache::open(&builder.build().unwrap()).unwrap();
+    until("it joins L2", || !stats(&cache).degraded);
+    cache
+}
+
+pub fn stats(cache: &AnyCache) -> CacheStats {
+    BlockingCache::stats(cache).unwrap()
+}
 
 /// A Hybrid that reaches the server through a proxy.
 pub struct Apart {
