@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from suite import build
-from suite.section import Goal, Step
+from suite.section import Goal, Skip, Step
 from suite.tables import mark, number, table
 
 sys.path.insert(0, str(build.ROOT / "tests"))
@@ -22,7 +22,13 @@ others are figures of a Hybrid alone: from the answer to a plain client's `SET` 
 a pause gets the new value; the reads, beside a client that writes one key without a pause, which gave a value that a write
 answered before had replaced, and for how long it had been replaced; from the moment at which a server that was stopped for
 a second goes on to the moment at which the write queued meanwhile is in it and the cache not degraded any more.
+
+Beside other caches of two tiers that a Python program can have, each with a Redis of its own: reads of one key beside a plain
+client that writes it without a pause; reads while the server is stopped for a second, and the time until a plain client's write
+after that is seen; reads two seconds after the server was killed. A read that asks the server each time is never late.
 """
+PYTHON = build.ROOT / ".venv" / "bin" / "python"
+TIERS = build.ROOT / "bindings" / "python" / "benches" / "tiers.py"
 NAMES = {"hit": "hit of L1, over a Local cache's", "miss": "read that L1 does not hold, over a Redis cache's"}
 ROUNDS = {"hit": 401, "miss": 201, "dead": 200, "foreign": 100, "herd": 10_000, "storm": 200, "recovery": 100}
 HIT, MISS, MISS_US, DEAD, FOREIGN = 1.10, 1.10, 1.0, 2.0, {"p50": 100, "p99": 1000}
@@ -45,6 +51,52 @@ def steps():
 
     for mode in ROUNDS:
         yield Step(mode, lambda mode=mode: run(mode))
+    yield Step("other caches of two tiers", tiers)
+
+
+def tiers() -> list[dict]:
+    """What tiers.py finds."""
+    if not PYTHON.exists():
+        raise Skip("the module is not installed: make python-module")
+    build.run(
+        [
+            PYTHON,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "-r",
+            TIERS.parent / "requirements.txt",
+        ]
+    )
+    results = build.OUT / "tiers.json"
+    build.run([PYTHON, TIERS, "--json", results, *(["--seconds", "0.5"] if build.TRIAL else [])])
+    found = json.loads(results.read_text())
+    if found["absent"]:
+        print(f"  left out: {', '.join(found['absent'])}", file=sys.stderr, flush=True)
+    return [{"mode": "tiers", **row} for row in found["rows"]]
+
+
+def beside(rows: list[dict]) -> str:
+    """The table of tiers.py's rows."""
+    body = []
+    for row in rows:
+        storm, stopped, dead = row["storm"], row["stopped"], row["dead"]
+        seen = "not in 30 s" if stopped["seen_ms"] is None else f"{stopped['seen_ms']:.1f} ms"
+        body.append(
+            [
+                row["name"],
+                f"{number(storm['reads'])}, {100 * storm['late'] / max(storm['reads'], 1):.2f} %",
+                f"{storm['late_ms'][1]:.1f} ms",
+                f"{stopped['longest_ms']:.1f} ms, {stopped['errors']}",
+                seen,
+                f"{dead['us'][0]:.1f} / {dead['us'][1]:.1f} µs",
+                f"{number(dead['calls'])}, {dead['errors']}, {dead['misses']}",
+            ]
+        )
+    heads = ["cache", "storm: reads, late", "latest", "stopped: longest read, errors", "seen after", "dead: p50 / p99"]
+    return table([*heads, "reads, errors, misses"], body)
 
 
 def judged(rows: list[dict]):
@@ -83,8 +135,12 @@ def judged(rows: list[dict]):
 
 
 def tables(rows: list[dict]) -> str:
-    body = [[what, figure, goal, "" if reached is None else mark(reached)] for what, goal, figure, reached in judged(rows)]
-    return table(["what", "measured", "goal", "reached"], body)
+    body = [
+        [what, figure, goal, "" if reached is None else mark(reached)] for what, goal, figure, reached in judged(rows)
+    ]
+    text = table(["what", "measured", "goal", "reached"], body)
+    others = [row for row in rows if row["mode"] == "tiers"]
+    return text + beside(others) if others else text
 
 
 def goals(rows: list[dict]):
