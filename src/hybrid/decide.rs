@@ -4,8 +4,9 @@
 //! # Protocol
 //! L2 decides, so L1 does not change first. Such a call counts as a write under way on its key's stripe, so
 //! that no read beside it fills L1; when it has ended, L1 lets go of the key, and the next read asks L2
-//! (unless the server surely never got it). What it may have written counts as last seen. Where an earlier write of the key still waits in the queue L2 can't decide rightly: the
-//! call fails as if L2 were away. Without an L2 all of them are L1's.
+//! (unless the server surely never got it). What it may have written counts as last seen. Where an earlier
+//! write of the key still waits in the queue L2 can't decide rightly: the call fails as if L2 were away.
+//! Without an L2 all of them are L1's.
 
 use std::future::Future;
 use std::ops::ControlFlow;

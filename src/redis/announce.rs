@@ -10,14 +10,12 @@
 //!   that is told of when it is replayed.
 //! - Only caches that listen so are heard; neither plain clients nor the server's own removals.
 
-use std::borrow::Cow;
-
 use ::redis::{Arg, Cmd, Value as Reply, cmd};
 
 use super::commands::{Body, Replies, Request};
-use super::error_map::checked;
+use super::error_map::{checked, no_reply};
 use super::tags;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::RESERVED_PREFIX;
 use crate::log::{self, Level};
 use crate::random;
@@ -72,12 +70,12 @@ impl Channel {
         if request.read_only {
             return None;
         }
-        let commands: Vec<Cow<'_, Cmd>> = match &request.body {
-            Body::One(cmd) => vec![Cow::Borrowed(cmd)],
-            Body::Many(cmds) => cmds.cmd_iter().map(Cow::Borrowed).collect(),
+        let commands: Vec<&Cmd> = match &request.body {
+            Body::One(cmd) => vec![cmd],
+            Body::Many(cmds) => cmds.cmd_iter().collect(),
         };
         let mut keys: Vec<&[u8]> = Vec::new();
-        for command in &commands {
+        for &command in &commands {
             keys.extend(written(command).filter_map(|key| self.told(key)));
         }
         keys.sort_unstable();
@@ -94,7 +92,7 @@ impl Channel {
         }
         let replies = request.replies();
         let one = matches!(request.body, Body::One(_));
-        let all = commands.iter().map(|cmd| cmd.as_ref().clone()).chain(messages);
+        let all = commands.into_iter().cloned().chain(messages);
         Some(Announced::Together { request: Request::batch(all, false), replies, one })
     }
 
@@ -129,11 +127,15 @@ fn written(command: &Cmd) -> impl Iterator<Item = &[u8]> {
         }
         _ => (0, 0),
     };
-    (0..count).map_while(move |place| argument(command, first + place))
+    command.args_iter().skip(first).take(count).map_while(bytes)
 }
 
 fn argument(command: &Cmd, place: usize) -> Option<&[u8]> {
-    match command.args_iter().nth(place)? {
+    bytes(command.args_iter().nth(place)?)
+}
+
+fn bytes(argument: Arg<&[u8]>) -> Option<&[u8]> {
+    match argument {
         Arg::Simple(bytes) => Some(bytes),
         _ => None,
     }
@@ -147,6 +149,19 @@ pub(super) fn without_messages(replies: Replies, count: usize, one: bool) -> Rep
     match one.then(|| replies.pop()).flatten() {
         Some(reply) => Replies::One(reply),
         None => Replies::Many(replies),
+    }
+}
+
+/// What a request that was answered came to, whose messages followed it: where they may not have been sent, it is
+/// not said that the request was not executed.
+pub(super) fn followed(replies: Replies, messages: Result<Replies>) -> Result<Replies> {
+    match messages {
+        Ok(messages) => {
+            note_refusals(messages.many());
+            Ok(replies)
+        }
+        Err(error) if error.kind() == ErrorKind::Connect => Err(no_reply()),
+        Err(error) => Err(error),
     }
 }
 
@@ -208,6 +223,15 @@ mod tests {
         assert_eq!(theirs.heard(&message), Heard::Nothing);
         assert_eq!(ours.heard(&theirs.origin), Heard::All);
         assert_eq!(ours.heard(b"short"), Heard::Nothing);
+    }
+
+    #[test]
+    fn what_was_executed_is_not_called_unsent_for_its_messages() {
+        let answered = || Replies::One(Reply::Okay);
+        let unsent = followed(answered(), Err(ErrorKind::Connect.into()));
+        assert_eq!(unsent.unwrap_err().kind(), ErrorKind::Timeout);
+        let told = followed(answered(), Ok(Replies::Many(vec![Reply::Int(1)])));
+        assert!(matches!(told, Ok(Replies::One(Reply::Okay))));
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub(super) struct Listener {
     sink: Weak<dyn InvalidationSink>,
     watchdog: Duration,
     /// It hears what other caches tell on a channel, and not what the server tells.
-    pub(super) on_channel: bool,
+    on_channel: bool,
 }
 
 impl Shared {
@@ -88,6 +88,11 @@ impl Shared {
             return Err(Error::new(ErrorKind::Invalid, "the cache has a listener already"));
         }
         self.keep_listening()
+    }
+
+    /// Whether this cache hears what others tell on a channel, and tells of its own writes there.
+    pub(super) fn is_on_channel(&self) -> bool {
+        self.listener.get().is_some_and(|listener| listener.on_channel)
     }
 
     /// Starts the task again where it ended with a runtime that was shut down.
@@ -210,7 +215,7 @@ async fn subscribe(
     sink: &Weak<dyn InvalidationSink>,
 ) -> Result<Subscription> {
     let ended = Arc::new(Notify::new());
-    let on_channel = shared.listener.get().is_some_and(|listener| listener.on_channel);
+    let on_channel = shared.is_on_channel();
     let on_push = match on_channel {
         true => {
             on_message(state.clone(), shared.keyspace.prefix.clone(), sink.clone(), ended.clone())
@@ -255,7 +260,7 @@ async fn track(
     let push = Some(on_push.clone());
     let pipe = Pipe::single(link, &home, shared.limit, state.epoch(), push).await?;
     let prefix = &shared.keyspace.prefix;
-    let request = if shared.listener.get().is_some_and(|listener| listener.on_channel) {
+    let request = if shared.is_on_channel() {
         let mut subscribe = cmd("SUBSCRIBE");
         subscribe.arg(&state.channel(prefix)?.name[..]);
         subscribe

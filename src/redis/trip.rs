@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::Shared;
 use super::abandoned::Used;
-use super::announce::{Announced, note_refusal, note_refusals, without_messages};
+use super::announce::{Announced, followed, note_refusal, note_refusals, without_messages};
 use super::commands::{Replies, Request};
 use super::connect::{self, connect_deadline};
 use super::direct::Direct;
@@ -94,8 +94,7 @@ impl Shared {
             }
             Some(Announced::After(messages)) => {
                 let replies = self.run_untold(request, deadline)?;
-                note_refusals(self.run_untold(&messages, deadline)?.many());
-                Ok(replies)
+                followed(replies, self.run_untold(&messages, deadline))
             }
         }
     }
@@ -306,8 +305,7 @@ impl Shared {
             }
             Some(Announced::After(messages)) => {
                 let replies = self.run_untold_async(request, deadline).await?;
-                note_refusals(self.run_untold_async(&messages, deadline).await?.many());
-                Ok(replies)
+                followed(replies, self.run_untold_async(&messages, deadline).await)
             }
         }
     }
@@ -315,7 +313,7 @@ impl Shared {
     /// The request with messages to other processes, where this cache's listener listens to such.
     pub(super) fn announced(self: &Arc<Self>, request: &Request) -> Option<Announced> {
         // Most caches have no listener, and are not asked for the state.
-        if request.read_only || !self.listener.get().is_some_and(|listener| listener.on_channel) {
+        if request.read_only || !self.is_on_channel() {
             return None;
         }
         let channel = self.state().channel(&self.keyspace.prefix).ok()?;
@@ -324,7 +322,7 @@ impl Shared {
 
     /// Tells, where that is to be done, that any key may have changed.
     pub(super) async fn tell_of_all(self: &Arc<Self>, deadline: Instant) {
-        if self.listener.get().is_some_and(|listener| listener.on_channel)
+        if self.is_on_channel()
             && let Ok(channel) = self.state().channel(&self.keyspace.prefix)
         {
             match self.run_untold_async(&channel.all(), deadline).await {
