@@ -10,7 +10,7 @@
 //! A value is remembered before the write that it came with ends, and forgotten when L1 has been filled from
 //! L2 again. The oldest keys go first where there are too many, and with them what was known.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::hash::{self, RandomState};
@@ -23,8 +23,7 @@ const OVERHEAD: usize = 192;
 
 pub(super) struct Recent {
     keys: HashMap<Arc<[u8]>, Known, RandomState>,
-    /// Keys as they came, some of which are gone already.
-    order: VecDeque<(u64, Arc<[u8]>)>,
+    by_age: BTreeMap<u64, Arc<[u8]>>,
     next: u64,
     bytes: usize,
     max_keys: usize,
@@ -45,7 +44,7 @@ impl Known {
 impl Recent {
     pub(super) fn new(max_keys: usize, max_bytes: usize) -> Self {
         let keys = HashMap::with_hasher(hash::keyed());
-        Self { keys, order: VecDeque::new(), next: 0, bytes: 0, max_keys, max_bytes }
+        Self { keys, by_age: BTreeMap::new(), next: 0, bytes: 0, max_keys, max_bytes }
     }
 
     /// L2 may hold `value` under `key`.
@@ -58,7 +57,7 @@ impl Recent {
             None => {
                 let key: Arc<[u8]> = key.into();
                 self.next += 1;
-                self.order.push_back((self.next, key.clone()));
+                self.by_age.insert(self.next, key.clone());
                 (key, Known { born: self.next, values: VecDeque::new() })
             }
         };
@@ -70,21 +69,15 @@ impl Recent {
         self.bytes += known.1.bytes(&known.0);
         self.keys.insert(known.0, known.1);
         while self.keys.len() > self.max_keys || self.bytes > self.max_bytes {
-            let Some((born, key)) = self.order.pop_front() else { break };
-            if self.keys.get(&key).is_some_and(|known| known.born == born) {
-                self.take(&key);
-            }
-        }
-        // Keys that are gone leave their place in the order behind.
-        if self.order.len() > 2 * self.keys.len() + VALUES {
-            let keys = &self.keys;
-            self.order.retain(|(born, key)| keys.get(key).is_some_and(|known| known.born == *born));
+            let Some(oldest) = self.by_age.values().next().cloned() else { break };
+            self.take(&oldest);
         }
     }
 
     /// What L2 may hold under `key`, for good.
     pub(super) fn take(&mut self, key: &[u8]) -> VecDeque<Value> {
         let Some(known) = self.keys.remove(key) else { return VecDeque::new() };
+        self.by_age.remove(&known.born);
         self.bytes -= known.bytes(key);
         known.values
     }
@@ -130,7 +123,7 @@ mod tests {
             recent.remember(b"k", value("v"));
             assert_eq!(recent.take(b"k").len(), 1, "{round}");
         }
-        assert!(recent.order.len() < 20, "{}", recent.order.len());
+        assert!(recent.by_age.len() < 20, "{}", recent.by_age.len());
         let mut recent = Recent::new(10, 500);
         recent.remember(b"big", value(&"x".repeat(400)));
         assert_eq!(known(&mut recent, b"big"), [""; 0], "it is too big to be remembered");
