@@ -400,6 +400,22 @@ fn l1_alone_by_choice_is_no_outage() {
     assert_eq!((seen.dropped_writes, seen.stale_served), (0, 0));
 }
 
+/// Of the quick hits a sample is timed.
+#[test]
+fn hits_of_l1_are_among_the_times() {
+    let cache = HybridCache::local_only();
+    BlockingCache::set(&cache, b"k", b"v", Ttl::Never).expect("no error");
+    for _ in 0..20_000 {
+        assert!(cache.get_at_once(b"k").expect("no error").flatten().is_some());
+    }
+    let metrics = BlockingCache::metrics(&cache).expect("no error");
+    let timed = metrics.lines().find(|line| {
+        line.starts_with("cache_operation_duration_seconds_count") && line.contains("\"get\"")
+    });
+    let timed = timed.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    assert!(timed.is_some_and(|timed| timed > 0.0), "{metrics}");
+}
+
 /// The typed API, inside a runtime of the program.
 #[tokio::test(flavor = "current_thread")]
 async fn typed_values_in_all_three_kinds() {

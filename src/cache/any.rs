@@ -41,6 +41,14 @@ macro_rules! each {
 }
 
 impl AnyCache {
+    /// As `get`, for a caller that has tried the quick hit of a Hybrid's L1 in vain.
+    pub(crate) fn get_beyond(&self, key: &[u8]) -> Result<Option<Value>> {
+        match self {
+            Self::Hybrid(cache) => cache.get_beyond(key),
+            other => BlockingCache::get(other, key),
+        }
+    }
+
     /// Opens the cache that `config` describes; blocks up to its timeouts.
     ///
     /// Errors: [`ErrorKind::Unsupported`] for an option of a later version, [`ErrorKind::Connect`]

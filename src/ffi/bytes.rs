@@ -68,7 +68,7 @@ pub unsafe extern "C" fn lc_get(
                 {
                     return answer(Some(hit));
                 }
-                elsewhere(held, move |other| answer(other.get(key)?))
+                elsewhere(held, move |other| answer(other.get_beyond(key)?))
             }
         }
     })
@@ -121,7 +121,10 @@ pub unsafe extern "C" fn lc_get_into(
                 {
                     return answer(Some(hit));
                 }
-                elsewhere(held, move |other| answer(other.get_into(key, buf)?))
+                elsewhere(held, move |other| {
+                    let found = other.get_beyond(key)?;
+                    answer(found.map(|value| value.copy_into(buf)))
+                })
             }
         }
     })

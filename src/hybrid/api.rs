@@ -86,6 +86,13 @@ impl HybridCache {
         self.core.hit_with(inside, key, read)
     }
 
+    /// As `get`, for a caller to whom [`HybridCache::hit_with`] has said no.
+    pub(crate) fn get_beyond(&self, key: &[u8]) -> Result<Option<Value>> {
+        // A hit in L1 is too quick to be timed each time.
+        let _timing = self.core.durations.sample(&fork::enter(), Operation::Get);
+        Ok(self.served(self.find(key)?))
+    }
+
     /// Times a write: each that asks L2, a sample of those that only L1 and the queue take.
     fn timed(&self, operation: Operation) -> Option<Timing<'_>> {
         match self.core.leg() {
@@ -136,16 +143,14 @@ impl BlockingCache for HybridCache {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Value>> {
-        // A hit in L1 is too quick to be timed each time.
         let inside = fork::enter();
         if is_usual(key)
             && let Some(hit) = self.core.hit_with(&inside, key, Value::clone)
         {
             return Ok(Some(hit));
         }
-        let _timing = self.core.durations.sample(&inside, Operation::Get);
         drop(inside);
-        Ok(self.served(self.find(key)?))
+        self.get_beyond(key)
     }
 
     fn set(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The steps of reading: what L1 answers by itself, and what becomes of L2's answer.
 
+use std::mem;
 use std::time::Duration;
 
 use super::conditions::{Settled, Span};
@@ -12,6 +13,7 @@ use crate::config::L1Alone;
 use crate::error::Result;
 use crate::fork::Inside;
 use crate::local::{Held, Stamped};
+use crate::metrics::Operation;
 use crate::ops::{Found, Remaining, Tier};
 use crate::stats::Counter;
 use crate::value::{TagMark, Value};
@@ -111,9 +113,35 @@ impl<W: World> Core<W> {
         read: impl FnOnce(&Value) -> R,
     ) -> Option<R> {
         // No token is needed: nothing is stored. In a forked child the first call goes the long way.
-        if !self.is_settled() || inside.is_sampled() {
+        if !self.is_settled() {
             return None;
         }
+        if inside.is_sampled() {
+            self.hit_timed(inside, key, read)
+        } else {
+            self.hit(inside, key, read)
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn hit_timed<R>(
+        &self,
+        inside: &Inside,
+        key: &[u8],
+        read: impl FnOnce(&Value) -> R,
+    ) -> Option<R> {
+        let timing = self.durations.time(Operation::Get);
+        let hit = self.hit(inside, key, read);
+        if hit.is_none() {
+            // The long way is a call of its own.
+            mem::forget(timing);
+        }
+        hit
+    }
+
+    #[inline(always)]
+    fn hit<R>(&self, inside: &Inside, key: &[u8], read: impl FnOnce(&Value) -> R) -> Option<R> {
         let hit = self.l1.read_vouched(inside, key, |stamp| self.vouches(stamp), read)?;
         self.counters.count_inside(inside, Counter::L1Hits);
         Some(hit)
