@@ -367,13 +367,20 @@ impl Wake for Parker {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
     use super::*;
 
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    static RUNTIME: RwLock<()> = RwLock::new(());
 
-    /// Tests that share the one process-wide runtime, or would notice its shutdown, run one at a time.
-    pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
-        ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+    /// For a test that shuts the one process-wide runtime down, or has it for itself.
+    pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
+        RUNTIME.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For a test whose waits a shutdown would end.
+    pub(crate) fn undisturbed() -> RwLockReadGuard<'static, ()> {
+        RUNTIME.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn soon() -> Instant {

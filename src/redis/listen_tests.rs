@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::lifetime::Lifetime;
 use super::{InvalidationSink, RedisCache};
 use crate::config::Config;
+use crate::runtime;
 use support::{SERVERS, Server, eventually};
 
 #[path = "../../tests/support/mod.rs"]
@@ -90,7 +91,7 @@ fn flush(servers: &Server, told: &Told) {
 }
 
 fn put(cache: &RedisCache, key: &[u8]) {
-    crate::runtime::block_on(soon(), cache.put_async(key, b"v", Lifetime::default(), &[], soon()))
+    runtime::block_on(soon(), cache.put_async(key, b"v", Lifetime::default(), &[], soon()))
         .unwrap()
         .unwrap();
 }
@@ -100,12 +101,13 @@ fn put(cache: &RedisCache, key: &[u8]) {
 fn put_at_last(cache: &RedisCache, key: &[u8]) {
     eventually("a write is answered", || {
         let put = cache.put_async(key, b"v", Lifetime::default(), &[], soon());
-        crate::runtime::block_on(soon(), put).is_ok_and(|put| put.is_ok())
+        runtime::block_on(soon(), put).is_ok_and(|put| put.is_ok())
     });
 }
 
 #[test]
 fn tells_of_others_writes_and_not_of_own() {
+    let _undisturbed = runtime::tests::undisturbed();
     for server in SERVERS {
         let servers = Server::start("single", server);
         let (cache, told) = listening(&servers.url_with("prefix=app"));
@@ -137,6 +139,7 @@ fn tells_of_others_writes_and_not_of_own() {
 
 #[test]
 fn a_tracked_write_proves_the_stream() {
+    let _undisturbed = runtime::tests::undisturbed();
     let servers = Server::single();
     let cache = lazy(&servers.url_with("prefix=app"));
     let told = Arc::new(Told::default());
@@ -152,6 +155,7 @@ fn a_tracked_write_proves_the_stream() {
 
 #[test]
 fn is_lost_with_the_server_and_comes_back_with_it() {
+    let _undisturbed = runtime::tests::undisturbed();
     for server in SERVERS {
         let servers = Server::start("single", server);
         let (cache, told) = listening(&servers.url_with("prefix=app&timeout=200ms"));
@@ -163,7 +167,7 @@ fn is_lost_with_the_server_and_comes_back_with_it() {
         eventually("told again", || told.has(b"foreign"));
         eventually("own writes work", || {
             let put = cache.put_async(b"k", b"v", Lifetime::default(), &[], soon());
-            crate::runtime::block_on(soon(), put).is_ok_and(|put| put.is_ok())
+            runtime::block_on(soon(), put).is_ok_and(|put| put.is_ok())
         });
         // A server that hangs says nothing; the watchdog finds out.
         servers.pause();
@@ -175,6 +179,7 @@ fn is_lost_with_the_server_and_comes_back_with_it() {
 
 #[test]
 fn begins_when_the_server_does() {
+    let _undisturbed = runtime::tests::undisturbed();
     let servers = Server::single();
     servers.kill();
     let cache = lazy(&servers.url_with("prefix=app"));
@@ -188,6 +193,7 @@ fn begins_when_the_server_does() {
 
 #[test]
 fn is_unavailable_without_the_right_to_it() {
+    let _undisturbed = runtime::tests::undisturbed();
     let servers = Server::start("acl", "redis");
     let admin = |command: &[&str]| servers.call(command);
     admin(&["ACL", "SETUSER", "mute", "on", ">pw", "~app:*", "+@all", "-client|tracking"]);
@@ -208,6 +214,7 @@ fn is_unavailable_without_the_right_to_it() {
 
 #[test]
 fn hears_every_master_of_a_cluster() {
+    let _undisturbed = runtime::tests::undisturbed();
     for server in SERVERS {
         let servers = Server::start("cluster", server);
         let (cache, told) = listening(&servers.url_with("prefix=app"));
@@ -225,7 +232,7 @@ fn hears_every_master_of_a_cluster() {
             let wrote = (0..50).all(|n| {
                 let key = format!("key{n}");
                 let put = writer.put_async(key.as_bytes(), b"w", Lifetime::default(), &[], soon());
-                crate::runtime::block_on(soon(), put).is_ok_and(|put| put.is_ok())
+                runtime::block_on(soon(), put).is_ok_and(|put| put.is_ok())
             });
             std::thread::sleep(Duration::from_millis(20));
             wrote && (0..50).all(|n| told.has(format!("key{n}").as_bytes()))
@@ -235,13 +242,14 @@ fn hears_every_master_of_a_cluster() {
 
 #[test]
 fn follows_the_master_of_sentinels() {
+    let _undisturbed = runtime::tests::undisturbed();
     let servers = Server::start("sentinel", "redis");
     let (cache, told) = listening(&servers.url_with("prefix=app"));
     servers.failover();
     eventually("lost", || count(&told.lost) >= 1);
     eventually("own writes reach the new master", || {
         let put = cache.put_async(b"own", b"v", Lifetime::default(), &[], soon());
-        crate::runtime::block_on(soon(), put).is_ok_and(|put| put.is_ok())
+        runtime::block_on(soon(), put).is_ok_and(|put| put.is_ok())
     });
     eventually("told by the new master", || {
         servers.call(&["SET", "app:foreign", "x"]);
@@ -251,6 +259,7 @@ fn follows_the_master_of_sentinels() {
 
 #[test]
 fn ends_with_the_cache_or_the_sink() {
+    let _undisturbed = runtime::tests::undisturbed();
     let servers = Server::single();
     let listeners = || {
         let clients = servers.call(&["CLIENT", "LIST"]);

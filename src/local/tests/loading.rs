@@ -7,6 +7,7 @@ use std::thread;
 use super::*;
 use crate::error::{Error, Result};
 use crate::ops::{Loaded, SetOptions, Stale};
+use crate::runtime;
 
 fn options(ttl: Ttl) -> SetOptions {
     SetOptions::new(ttl)
@@ -51,6 +52,7 @@ fn a_miss_loads_and_a_hit_does_not() {
 
 #[test]
 fn ten_thousand_wait_for_one_load() {
+    let _undisturbed = runtime::tests::undisturbed();
     const WAITERS: usize = 10_000;
     let cache = LocalCache::new();
     let loads = AtomicUsize::new(0);
@@ -92,6 +94,7 @@ fn ten_thousand_wait_for_one_load() {
 
 #[test]
 fn a_loader_that_panics_frees_those_who_wait() {
+    let _undisturbed = runtime::tests::undisturbed();
     let cache = LocalCache::new();
     let (begun, has_begun) = mpsc::sync_channel(1);
     thread::scope(|scope| {
@@ -243,6 +246,7 @@ fn a_value_is_loaded_ahead_of_its_end() {
 
 #[test]
 fn loaders_nest_but_not_in_themselves() {
+    let _undisturbed = runtime::tests::undisturbed();
     let cache = LocalCache::new();
     let mut outer = |_: &[u8]| {
         let inner = load(&cache, b"inner", b"1").unwrap();
@@ -306,6 +310,7 @@ fn tasks_load_once_and_outlive_a_cancelled_one() {
 
 #[test]
 fn closing_ends_waits() {
+    let _undisturbed = runtime::tests::undisturbed();
     let cache = LocalCache::new();
     let (begun, has_begun) = mpsc::sync_channel(1);
     thread::scope(|scope| {
