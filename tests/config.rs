@@ -90,7 +90,6 @@ fn every_option_of_this_version() {
         &watchdog=2s&l2_timeout=100ms&require_l2=on&l1_alone=miss&breaker_failures=1\
         &breaker_open=50ms&l1.max_ttl=1d";
     let config = parse(url);
-    config.check_supported().unwrap();
     let (common, local) = (config.common, config.local);
     let (redis, hybrid) = (config.redis, config.hybrid);
     let ms = Duration::from_millis;
@@ -257,7 +256,6 @@ fn compression_and_encryption_of_the_server_s_values() {
         let url =
             format!("{scheme}://h?compress=zstd&compress_min_bytes=4KiB&encryption_keys={keys}");
         let config = parse(&url);
-        assert_eq!(config.unsupported(), None);
         assert_eq!(config.redis.compress, Some(Codec::Zstd));
         assert_eq!(config.redis.compress_min_bytes, 4096);
         assert_eq!(config.redis.encryption_keys.as_ref().unwrap().expose(), keys);
@@ -268,30 +266,25 @@ fn compression_and_encryption_of_the_server_s_values() {
 }
 
 #[test]
-fn options_of_a_later_version_are_checked_then_refused() {
-    let config = parse("hybrid+redis://h?ttl_jitter=0.1");
-    assert_eq!(config.unsupported().as_deref(), Some("ttl_jitter"));
-    let error = config.check_supported().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.message().contains("`ttl_jitter`"));
-    let defaults = "ttl_jitter=0&stale_ttl=0&refresh_ahead=off&negative_ttl=0";
+fn every_kind_takes_what_is_for_all() {
+    let common = "ttl_jitter=0.1&stale_ttl=1m&refresh_ahead=0.8&negative_ttl=5s&default_ttl=1h";
+    for url in ["local:", "redis://h", "hybrid+redis://h"] {
+        let config = parse(&format!("{url}?{common}&single_flight=process"));
+        assert_eq!(config.common.ttl_jitter, 0.1);
+        assert_eq!(config.common.refresh_ahead, Some(0.8));
+    }
     for url in [
-        &format!(
-            "local:?{defaults}&single_flight=process&max_entries=none&max_bytes=none&policy=default"
-        ),
-        "local:?ttl_jitter=0.1&stale_ttl=1m&refresh_ahead=0.8&negative_ttl=5s",
-        "redis://h?ttl_jitter=0.1&stale_ttl=1m&refresh_ahead=0.8&negative_ttl=5s&single_flight=process",
+        "local:?single_flight=process&max_entries=none&max_bytes=none&policy=default",
         "redis+cluster://h?read_from=replica",
         "redis+cluster://h?read_from=nearest",
         "redis+sentinel://h/main?read_from=replica",
         "redis+sentinel://h/main?read_from=nearest",
         "local:?max_entries=1000&max_bytes=64MiB",
         "hybrid+redis://h?l1.max_bytes=64MiB&l1.max_entries=1000",
-        &format!("hybrid+redis://h?{defaults}&single_flight=fleet&l1.max_bytes=none"),
-        "hybrid+redis://h?stale_ttl=1m&refresh_ahead=0.8&negative_ttl=5s&single_flight=process",
+        "hybrid+redis://h?single_flight=fleet&l1.max_bytes=none",
         "hybrid+redis://h?read_from=primary&replay_limit=1&replay_bytes=1MB&invalidation=tracking",
     ] {
-        assert_eq!(parse(url).unsupported(), None, "{url}");
+        parse(url);
     }
 }
 

@@ -335,6 +335,44 @@ fn a_zero_ttl_removes_in_both_tiers() {
     assert!(!exists(&cache, "a") && !exists(&cache, "b"));
 }
 
+/// That the TTLs of these keys, stored with 100 s and half of that as jitter, are each its own.
+fn are_spread(cache: &AnyCache, keys: &[&[u8]]) {
+    let left = |key: &&[u8]| match BlockingCache::ttl(cache, key).expect("no error") {
+        Some(Remaining::For(left)) => left.as_millis(),
+        other => panic!("{other:?}"),
+    };
+    let left: Vec<u128> = keys.iter().map(left).collect();
+    assert!(left.iter().all(|ms| (45_000..=100_000).contains(ms)), "{left:?}");
+    let (least, most) = (left.iter().min().expect("some"), left.iter().max().expect("some"));
+    assert!(most - least > 10_000, "{left:?}");
+}
+
+#[test]
+fn ttl_jitter_spreads_expiry_in_both_tiers() {
+    let server = Server::single();
+    let cache = open(&server, &[("prefix", "app"), ("ttl_jitter", "0.5")]);
+    joined(&cache);
+    let names: Vec<String> = (0..40).map(|n| format!("k{n}")).collect();
+    let keys: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
+    let items: Vec<(&[u8], &[u8])> = keys.iter().map(|key| (*key, &b"v"[..])).collect();
+    let ttl = Ttl::After(Duration::from_secs(100));
+    BlockingCache::set_many(&cache, &items, ttl).expect("no error");
+    are_spread(&cache, &keys);
+    keys.iter().for_each(|key| BlockingCache::set(&cache, key, b"w", ttl).expect("no error"));
+    are_spread(&cache, &keys);
+    for key in &keys {
+        assert!(BlockingCache::expire(&cache, key, ttl).expect("no error"));
+    }
+    are_spread(&cache, &keys);
+    assert!(keys.iter().all(|key| BlockingCache::get(&cache, key).expect("no error").is_some()));
+    // The server is away: what L1 and the queue say.
+    server.kill();
+    until("the breaker", || stats(&cache).degraded && BlockingCache::ping(&cache).is_err());
+    are_spread(&cache, &keys);
+    BlockingCache::set_many(&cache, &items, ttl).expect("no error");
+    are_spread(&cache, &keys);
+}
+
 #[test]
 fn expire_reaches_both_tiers() {
     let server = Server::single();

@@ -51,10 +51,9 @@ impl AnyCache {
 
     /// Opens the cache that `config` describes; blocks up to its timeouts.
     ///
-    /// Errors: [`ErrorKind::Unsupported`] for an option of a later version, [`ErrorKind::Connect`]
-    /// or [`ErrorKind::Auth`] where a server is needed and does not answer as it should.
+    /// Errors: [`ErrorKind::Connect`] or [`ErrorKind::Auth`] where a server is needed and does not answer
+    /// as it should.
     pub fn open(config: &Config) -> Result<Self> {
-        config.check_supported()?;
         match config.kind {
             Kind::Local => LocalCache::from_options(&config.common, &config.local).map(Self::Local),
             Kind::Redis => RedisCache::open(&config.common, &config.redis).map(Self::Redis),
@@ -64,7 +63,6 @@ impl AnyCache {
 
     /// As [`AnyCache::open`], for a caller inside a tokio runtime, which the connections then use.
     pub async fn open_async(config: &Config) -> Result<Self> {
-        config.check_supported()?;
         match config.kind {
             Kind::Local => LocalCache::from_options(&config.common, &config.local).map(Self::Local),
             Kind::Redis => {

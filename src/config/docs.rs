@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::schema::{Here, Row, SCHEMA, Scope};
+use super::schema::{Row, SCHEMA, Scope};
 use super::url::SCHEMES;
 
 const HEAD: &str = "\
@@ -110,12 +110,8 @@ pub fn markdown() -> String {
 fn table(page: &mut String, scope: Scope) {
     page.push_str("| name | default | takes | what it is |\n|---|---|---|---|\n");
     for row in SCHEMA.iter().filter(|row| row.scope == scope) {
-        let Row { name, default, here, help, .. } = row;
+        let Row { name, default, help, .. } = row;
         let default = if default.is_empty() { "–".into() } else { format!("`{default}`") };
-        let later = match here {
-            Here::Everywhere => "",
-            Here::NotOnHybrid => " *later on Hybrid*",
-        };
-        let _ = writeln!(page, "| `{name}` | {default} | {} | {help}{later} |", row.range());
+        let _ = writeln!(page, "| `{name}` | {default} | {} | {help} |", row.range());
     }
 }

@@ -47,7 +47,6 @@ pub struct Config {
     pub redis: RedisOptions,
     /// Options of the Hybrid. Meaningless elsewhere.
     pub hybrid: HybridOptions,
-    settings: Settings,
 }
 
 impl Config {
@@ -66,7 +65,7 @@ impl Config {
     }
 
     /// The options of a Hybrid that is composed of two open caches, as a query string such as
-    /// `watchdog=2s&l2_timeout=100ms`. Errors as [`Config::parse`] and [`Config::check_supported`].
+    /// `watchdog=2s&l2_timeout=100ms`. Errors as [`Config::parse`].
     pub fn hybrid_options(query: &str) -> Result<HybridOptions> {
         if query.chars().any(char::is_control) {
             return Err(Error::new(ErrorKind::Config, "the options hold a control character"));
@@ -77,18 +76,7 @@ impl Config {
         }
         settings.check_composed()?;
         settings.check(None, false)?;
-        refuse_unsupported(&settings)?;
         Ok(HybridOptions::of(&settings))
-    }
-
-    /// The option whose feature comes with a later version, if one was given.
-    pub fn unsupported(&self) -> Option<String> {
-        self.settings.unsupported()
-    }
-
-    /// [`ErrorKind::Unsupported`] where an option's feature comes with a later version.
-    pub fn check_supported(&self) -> Result<()> {
-        refuse_unsupported(&self.settings)
     }
 }
 
@@ -100,18 +88,6 @@ pub fn parse_duration(text: &str) -> Result<Option<Duration>> {
     }
     let invalid = |why| Error::new(ErrorKind::Invalid, format!("a time span {why}"));
     units::duration(text).map(Some).map_err(invalid)
-}
-
-fn refuse_unsupported(settings: &Settings) -> Result<()> {
-    match settings.unsupported() {
-        None => Ok(()),
-        Some(name) => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "option `{name}` comes with a later version of the library; this one can't open a cache with it"
-            ),
-        )),
-    }
 }
 
 /// A configuration in the making: a URL, and options by name that override the URL's.
@@ -182,7 +158,6 @@ impl ConfigBuilder {
             local: LocalOptions::of(&settings),
             redis: RedisOptions::of(&settings, endpoint, url.tls),
             hybrid: HybridOptions::of(&settings),
-            settings,
         })
     }
 }

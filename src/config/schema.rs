@@ -5,7 +5,6 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::value::Given;
 use crate::key::VALUE_MAX;
 use crate::ops::Kind;
 use crate::runtime;
@@ -92,20 +91,8 @@ pub struct Row {
     pub kind: Type,
     /// Its default, as it would be written; empty where there is none.
     pub default: &'static str,
-    /// Where its feature is in this version. Elsewhere other values than the default are checked and
-    /// then refused when a cache is opened.
-    pub here: Here,
     /// One line of help.
     pub help: &'static str,
-}
-
-/// On which kinds of cache an option's feature is in this version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Here {
-    /// On all that have the option.
-    Everywhere,
-    /// On all but Hybrids.
-    NotOnHybrid,
 }
 
 const MS: Duration = Duration::from_millis(1);
@@ -120,17 +107,7 @@ const fn row(
     kind: Type,
     help: &'static str,
 ) -> Row {
-    Row { name, scope, kind, default, here: Here::Everywhere, help }
-}
-
-const fn not_on_hybrid(
-    scope: Scope,
-    name: &'static str,
-    default: &'static str,
-    kind: Type,
-    help: &'static str,
-) -> Row {
-    Row { name, scope, kind, default, here: Here::NotOnHybrid, help }
+    Row { name, scope, kind, default, help }
 }
 
 const fn span(min: Duration, max: Duration) -> Type {
@@ -153,7 +130,7 @@ use Type::{Bool, Choice, Keys, Path, PowerOfTwo, Secret, Share, Size, Text, Word
 pub static SCHEMA: &[Row] = &[
     row(Common, "name", "", Text(128), "Name of the cache in metrics and logs."),
     row(Common, "default_ttl", "none", span_or_none(MS, CENTURY), "TTL of values that are set without one."),
-    not_on_hybrid(Common, "ttl_jitter", "0", Share { word: None }, "Spreads expiry: each TTL is shortened by a random share of up to this."),
+    row(Common, "ttl_jitter", "0", Share { word: None }, "Spreads expiry: each TTL is shortened by a random share of up to this."),
     row(Common, "max_value_bytes", "511MiB", Size { min: 1, max: VALUE_MAX as u64, none: false }, "Largest value."),
     row(Common, "stale_ttl", "0", span(Duration::ZERO, CENTURY), "How long past its TTL a value may be served when the loader or the server fails."),
     row(Common, "refresh_ahead", "off", Share { word: Some("off") }, "Past this share of its TTL a value is loaded anew while the present one is served."),
@@ -221,15 +198,6 @@ impl Row {
         // The one option whose default depends on the kind.
         if self.name == "single_flight" && kind == Kind::Local { "process" } else { self.default }
     }
-
-    /// Whether this version can open a cache of `kind` with `given`.
-    pub(super) fn supports(&self, given: &Given, kind: Kind) -> bool {
-        let here = match self.here {
-            Here::Everywhere => true,
-            Here::NotOnHybrid => kind != Kind::Hybrid,
-        };
-        here || self.parse(self.default_on(kind)).is_ok_and(|d| d == *given)
-    }
 }
 
 /// The option that is called `name` on a cache of `kind`.
@@ -283,15 +251,5 @@ mod tests {
         }
         let workers = SCHEMA.iter().find(|row| row.name == "LIGHTER_CACHE_WORKERS").unwrap();
         assert_eq!(workers.default, runtime::DEFAULT_WORKERS.to_string());
-    }
-
-    #[test]
-    fn every_option_of_a_later_version_has_a_default_to_stay_on() {
-        for row in
-            SCHEMA.iter().filter(|row| row.here != Here::Everywhere && row.kind != Type::Keys)
-        {
-            let default = row.parse(row.default).unwrap();
-            assert!(row.supports(&default, Kind::Hybrid), "{}", row.name);
-        }
     }
 }

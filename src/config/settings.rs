@@ -147,12 +147,6 @@ impl Settings {
         Ok(())
     }
 
-    /// The first option that was given and that this version can't serve, as it is written.
-    pub(super) fn unsupported(&self) -> Option<String> {
-        let (row, _) = self.given.iter().find(|(row, value)| !row.supports(value, self.kind))?;
-        row.name_on(self.kind).map(Into::into)
-    }
-
     /// Refuses options of the caches that a Hybrid is composed of.
     pub(super) fn check_composed(&self) -> Result<()> {
         match self.given.iter().find(|(row, _)| row.scope != Scope::Hybrid) {

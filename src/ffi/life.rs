@@ -21,11 +21,10 @@ use crate::runtime;
 /// out: receives the handle.
 ///
 /// Returns: LCACHE_OK; LCACHE_EINVAL (out is NULL); LCACHE_ECONFIG (the message names what is wrong and
-/// the nearest valid option); LCACHE_EUNSUPPORTED (an option whose feature comes with a later version);
-/// LCACHE_ENOMEM; LCACHE_EPANIC; where a server is needed also LCACHE_ECONNECT (also where it answers
-/// but refuses the connection: the message has its answer), LCACHE_ETIMEOUT, LCACHE_EAUTH,
-/// LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT. A Hybrid opens without its server, unless
-/// require_l2=true.
+/// the nearest valid option); LCACHE_ENOMEM; LCACHE_EPANIC; where a server is needed also LCACHE_ECONNECT
+/// (also where it answers but refuses the connection: the message has its answer), LCACHE_ETIMEOUT,
+/// LCACHE_EAUTH, LCACHE_ESERVER, LCACHE_ECLOSED, LCACHE_EREENTRANT. A Hybrid opens without its server,
+/// unless require_l2=true.
 /// Threads: any.
 /// Blocks: Local never; Redis and Hybrid up to connect_timeout and timeout.
 /// Ownership: the caller closes *out once, with lc_close.
@@ -46,8 +45,7 @@ pub unsafe extern "C" fn lc_open(url: *const c_char, out: *mut lc_cache) -> lc_s
 /// where it is not wanted.
 /// cap: bytes of message; 0 where message is NULL.
 ///
-/// Returns: LCACHE_OK, also for an option whose feature comes with a later version; LCACHE_ECONFIG;
-/// LCACHE_EINVAL (message is NULL and cap is not 0); LCACHE_EPANIC.
+/// Returns: LCACHE_OK; LCACHE_ECONFIG; LCACHE_EINVAL (message is NULL and cap is not 0); LCACHE_EPANIC.
 /// Threads: any.
 /// Blocks: never.
 /// Ownership: message stays the caller's.

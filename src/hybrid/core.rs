@@ -13,14 +13,15 @@ use super::tagged::Tagged;
 use super::trust::Trust;
 use super::watch;
 use super::world::World;
-use crate::config::{HybridOptions, Invalidation};
+use crate::config::{CommonOptions, HybridOptions, Invalidation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flight::Flights;
 use crate::fork;
 use crate::local::LocalCache;
 use crate::log::{self, Level};
 use crate::metrics::Durations;
-use crate::ops::{BlockingCache, Event};
+use crate::ops::{BlockingCache, Event, Ttl};
+use crate::random;
 use crate::redis;
 use crate::stats::{CacheStats, Counter, Counters};
 use crate::value::Value;
@@ -39,7 +40,7 @@ pub(super) struct Core<W: World> {
     pub(super) counters: Counters,
     pub(super) durations: Durations,
     pub(super) options: HybridOptions,
-    pub(super) default_ttl: Option<Duration>,
+    pub(super) ttls: Ttls,
     pub(super) max_value_bytes: usize,
     pub(super) protections: Protections,
     /// For the background, which holds the core weakly.
@@ -52,13 +53,34 @@ pub(super) struct Core<W: World> {
     process: AtomicU64,
 }
 
+/// How long values live that are stored with a [`Ttl`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ttls {
+    /// Of values that are given none.
+    pub(super) default: Option<Duration>,
+    /// The share, 0 to 1, by up to which each is shortened at random.
+    pub(super) jitter: f64,
+}
+
+impl Ttls {
+    pub(super) fn of(common: &CommonOptions) -> Self {
+        Self { default: common.default_ttl, jitter: common.ttl_jitter }
+    }
+
+    /// In milliseconds, drawn anew for each value; `None` where it never ends.
+    pub(super) fn draw(&self, ttl: Ttl) -> Result<Option<u64>> {
+        let ttl_ms = ttl.resolve(self.default)?;
+        Ok(ttl_ms.map(|ms| random::shortened(ms, self.jitter)))
+    }
+}
+
 /// What a core is made with.
 pub(super) struct Parts<W: World> {
     pub(super) world: W,
     pub(super) l1: LocalCache,
     pub(super) l2: Option<W::Remote>,
     pub(super) options: HybridOptions,
-    pub(super) default_ttl: Option<Duration>,
+    pub(super) ttls: Ttls,
     pub(super) max_value_bytes: usize,
     pub(super) stripes: usize,
     pub(super) protections: Protections,
@@ -77,8 +99,7 @@ pub(super) enum Verdict {
 
 impl<W: World> Core<W> {
     pub(super) fn new(parts: Parts<W>) -> Arc<Self> {
-        let Parts { world, l1, l2, options, default_ttl, max_value_bytes, stripes, protections } =
-            parts;
+        let Parts { world, l1, l2, options, ttls, max_value_bytes, stripes, protections } = parts;
         let trust = match (&l2, options.invalidation) {
             (Some(_), Invalidation::Tracking | Invalidation::PubSub) => {
                 Trust::unproven(options.watchdog, protections)
@@ -95,7 +116,7 @@ impl<W: World> Core<W> {
             flights: Flights::new(),
             counters: Counters::default(),
             durations: Durations::new(),
-            default_ttl,
+            ttls,
             max_value_bytes,
             protections,
             me: me.clone(),

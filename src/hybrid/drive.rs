@@ -68,8 +68,7 @@ impl<W: World> Core<W> {
         ttl: Ttl,
         patience: Duration,
     ) -> Result<()> {
-        let ttl_ms = self.check_set(key, value, ttl)?;
-        let lifetime = Lifetime { ttl_ms, stale_ms: ttl_ms.and(self.window_ms()) };
+        let lifetime = self.lifetime(self.check_set(key, value, ttl)?);
         self.store(key, value, lifetime, &[], patience).await
     }
 
@@ -104,33 +103,31 @@ impl<W: World> Core<W> {
         if items.is_empty() {
             return Ok(());
         }
-        let mut ttl_ms = None;
-        for (key, value) in items {
-            ttl_ms = self.check_set(key, value, ttl)?;
-        }
-        if ttl_ms == Some(0) {
+        let lifetimes = items
+            .iter()
+            .map(|(key, value)| Ok(self.lifetime(self.check_set(key, value, ttl)?)))
+            .collect::<Result<Vec<_>>>()?;
+        if lifetimes[0].is_over() {
             let keys: Vec<&[u8]> = items.iter().map(|(key, _)| *key).collect();
             return self.delete_many(&keys).await.map(drop);
         }
         self.process();
         let patience = self.options.l2_timeout;
-        let lifetime = Lifetime { ttl_ms, stale_ms: ttl_ms.and(self.window_ms()) };
-        let (conditions, _) = self.conditions(lifetime, &[], patience).await?;
+        // Without tags they depend on the window alone, which all have.
+        let (conditions, _) = self.conditions(lifetimes[0], &[], patience).await?;
         let conditions = conditions.as_ref();
-        let begun =
-            items.iter().map(|&(key, value)| self.begin_set_as(key, value, ttl_ms, conditions));
+        let begun = items.iter().zip(&lifetimes).map(|(&(key, value), lifetime)| {
+            self.begin_set_as(key, value, lifetime.ttl_ms, conditions)
+        });
         let writes = begun.collect::<Result<Vec<_>>>()?;
-        let sent: Vec<(&[u8], &[u8])> = items
-            .iter()
-            .zip(&writes)
-            .filter(|(_, write)| write.goes())
-            .map(|pair| *pair.0)
-            .collect();
+        let going = || writes.iter().map(Write::goes);
+        let sent: Vec<(&[u8], &[u8])> = chosen(items, going());
+        let lifetimes: Vec<Lifetime> = chosen(&lifetimes, going());
         let (direct, queued): (Vec<_>, Vec<_>) = writes.into_iter().partition(Write::goes);
         queued.into_iter().for_each(|write| write.queue(false));
         match &self.l2 {
             Some(l2) if !sent.is_empty() => {
-                let reply = l2.put_many_as(&sent, lifetime, patience).await;
+                let reply = l2.put_many(&sent, &lifetimes, patience).await;
                 self.end_writes(direct, reply).map(drop)
             }
             _ => Ok(()),
@@ -231,7 +228,7 @@ impl<W: World> Core<W> {
 
     pub(super) async fn expire(&self, key: &[u8], ttl: Ttl) -> Result<bool> {
         check_key(key)?;
-        let ttl_ms = ttl.resolve(self.default_ttl)?;
+        let ttl_ms = self.ttls.draw(ttl)?;
         if ttl_ms == Some(0) {
             return self.delete(key).await;
         }
@@ -275,12 +272,21 @@ impl<W: World> Core<W> {
         }
     }
 
-    /// Refuses what no tier takes; returns the TTL in milliseconds.
+    fn lifetime(&self, ttl_ms: Option<u64>) -> Lifetime {
+        Lifetime { ttl_ms, stale_ms: ttl_ms.and(self.window_ms()) }
+    }
+
+    /// Refuses what no tier takes; returns the TTL in milliseconds, drawn for this value.
     pub(super) fn check_set(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<Option<u64>> {
         check_key(key)?;
         check_value(value, self.max_value_bytes)?;
-        ttl.resolve(self.default_ttl)
+        self.ttls.draw(ttl)
     }
+}
+
+/// Those of `all` whose place in `which` says so.
+fn chosen<T: Copy>(all: &[T], which: impl Iterator<Item = bool>) -> Vec<T> {
+    all.iter().zip(which).filter(|(_, wanted)| *wanted).map(|(one, _)| *one).collect()
 }
 
 pub(super) fn away() -> Error {

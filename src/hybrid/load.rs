@@ -223,7 +223,7 @@ impl HybridCache {
             Held::Fresh => {
                 let due = match (self.core.refresh_ahead(), hit.whole_ms) {
                     (Some(share), Some(left)) => {
-                        let ttl = options.ttl.resolve(self.core.default_ttl).ok().flatten();
+                        let ttl = options.ttl.resolve(self.core.ttls.default).ok().flatten();
                         ttl.is_some_and(|ms| (left as f64) < ms as f64 * (1.0 - share))
                     }
                     _ => false,

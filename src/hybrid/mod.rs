@@ -58,11 +58,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::core::{Core, Parts};
+use self::core::{Core, Parts, Ttls};
 use self::protections::Protections;
 use self::stripes::STRIPES;
 use self::world::System;
-use crate::config::{CommonOptions, Config, HybridOptions, Invalidation};
+use crate::config::{Config, HybridOptions, Invalidation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::VALUE_MAX;
 use crate::local::LocalCache;
@@ -108,7 +108,7 @@ impl HybridCache {
     /// A Hybrid of L1 alone: every operation works as on Local, and it is never degraded.
     pub fn local_only() -> Self {
         let options = HybridOptions::default();
-        Self::of(LocalCache::new(), None, options, None, VALUE_MAX)
+        Self::of(LocalCache::new(), None, options, Ttls::default(), VALUE_MAX)
     }
 
     /// As [`HybridCache::try_new`], with options. Asks no server, whatever `require_l2` says.
@@ -117,19 +117,21 @@ impl HybridCache {
         l2: Option<RedisCache>,
         options: HybridOptions,
     ) -> Result<Self> {
-        let (default_ttl, max_value_bytes) = match &l2 {
+        let (ttls, max_value_bytes) = match &l2 {
             Some(l2) if l2.prefix().is_empty() => {
                 return Err(Error::new(
                     ErrorKind::Config,
                     "a Hybrid needs a Redis cache with a prefix: invalidations are heard by prefix",
                 ));
             }
-            Some(l2) => (l2.default_ttl(), l2.max_value_bytes().min(l1.max_value_bytes())),
-            None => (l1.default_ttl(), l1.max_value_bytes()),
+            Some(l2) => (Ttls::of(l2.common()), l2.max_value_bytes().min(l1.max_value_bytes())),
+            None => {
+                (Ttls { default: l1.default_ttl(), jitter: l1.ttl_jitter() }, l1.max_value_bytes())
+            }
         };
         // A stream of invalidations belongs to one Hybrid, and its writes go over that.
         let l2 = l2.map(|l2| l2.sibling(options.l2_timeout));
-        let cache = Self::of(l1, l2, options, default_ttl, max_value_bytes);
+        let cache = Self::of(l1, l2, options, ttls, max_value_bytes);
         cache.start();
         Ok(cache)
     }
@@ -172,16 +174,16 @@ impl HybridCache {
         let mut redis = config.redis.clone();
         redis.timeout = config.hybrid.l2_timeout;
         let l2 = RedisCache::connect_lazily(&config.common, &redis)?;
-        let CommonOptions { default_ttl, max_value_bytes, .. } = config.common;
+        let (ttls, max_value_bytes) = (Ttls::of(&config.common), config.common.max_value_bytes);
         let options = config.hybrid.clone();
-        Ok((Self::of(l1, Some(l2.clone()), options, default_ttl, max_value_bytes), l2))
+        Ok((Self::of(l1, Some(l2.clone()), options, ttls, max_value_bytes), l2))
     }
 
     fn of(
         l1: LocalCache,
         l2: Option<RedisCache>,
         options: HybridOptions,
-        default_ttl: Option<Duration>,
+        ttls: Ttls,
         max_value_bytes: usize,
     ) -> Self {
         let core = Core::new(Parts {
@@ -189,7 +191,7 @@ impl HybridCache {
             l1,
             l2,
             options,
-            default_ttl,
+            ttls,
             max_value_bytes,
             stripes: STRIPES,
             protections: Protections::default(),

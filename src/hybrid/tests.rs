@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::core::{Core, Parts};
+use super::core::{Core, Parts, Ttls};
 use super::protections::Protections;
 use super::queue::{End, Look, Step};
 use super::read::{Hit, Read};
@@ -31,7 +31,7 @@ fn core_with(change: impl FnOnce(&mut HybridOptions)) -> Arc<Core<Sim>> {
         world,
         l1: LocalCache::with_virtual_clock(now),
         options,
-        default_ttl: None,
+        ttls: Ttls::default(),
         max_value_bytes: 1 << 20,
         stripes: STRIPES,
         protections: Protections::default(),

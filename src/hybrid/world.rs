@@ -41,7 +41,7 @@ pub(super) trait Remote: Clone + Send + Sync + 'static {
     fn put_many(
         &self,
         items: &[(&[u8], &[u8])],
-        ttl_ms: Option<u64>,
+        lifetimes: &[Lifetime],
         patience: Duration,
     ) -> impl Future<Output = Result<()>> + Send;
     fn unlink(&self, key: &[u8], patience: Duration) -> impl Future<Output = Result<bool>> + Send;
@@ -80,15 +80,6 @@ pub(super) trait Remote: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<()>> + Send {
         let _ = tags;
         self.put(key, value, lifetime.ttl_ms, patience)
-    }
-    /// As `put_many`, with a stale window.
-    fn put_many_as(
-        &self,
-        items: &[(&[u8], &[u8])],
-        lifetime: Lifetime,
-        patience: Duration,
-    ) -> impl Future<Output = Result<()>> + Send {
-        self.put_many(items, lifetime.ttl_ms, patience)
     }
     /// The stamps in the records of tags; `None` where there is no record.
     fn records(
@@ -199,15 +190,6 @@ impl Remote for RedisCache {
         self.put_async(key, value, lifetime, tags, Instant::now() + patience).await
     }
 
-    async fn put_many_as(
-        &self,
-        items: &[(&[u8], &[u8])],
-        lifetime: Lifetime,
-        patience: Duration,
-    ) -> Result<()> {
-        self.put_many_async(items, lifetime, Instant::now() + patience).await
-    }
-
     async fn records(&self, names: &[&[u8]], patience: Duration) -> Result<Vec<Option<u64>>> {
         self.records_async(names, Instant::now() + patience).await
     }
@@ -228,10 +210,10 @@ impl Remote for RedisCache {
     async fn put_many(
         &self,
         items: &[(&[u8], &[u8])],
-        ttl_ms: Option<u64>,
+        lifetimes: &[Lifetime],
         patience: Duration,
     ) -> Result<()> {
-        self.put_many_as(items, Lifetime::plain(ttl_ms), patience).await
+        self.put_many_async(items, lifetimes, Instant::now() + patience).await
     }
 
     async fn unlink(&self, key: &[u8], patience: Duration) -> Result<bool> {

@@ -17,7 +17,7 @@ use crate::config::{CommonOptions, LocalOptions};
 use crate::error::Result;
 use crate::fork::{self, Inside};
 use crate::key::{check_key, check_value};
-use crate::ops::{BlockingCache, Event, Ttl};
+use crate::ops::{BlockingCache, Event};
 use crate::value::{Attributes, Extra, NEVER, TagMark, Value};
 
 /// An entry as a Hybrid sees it.
@@ -253,8 +253,7 @@ impl LocalCache {
 
     /// Gives the entry of `key` a TTL of `ttl_ms` milliseconds, or none; false where it is not there.
     pub(crate) fn set_ttl(&self, key: &[u8], ttl_ms: Option<u64>) -> bool {
-        let ttl = ttl_ms.map_or(Ttl::Never, |ms| Ttl::After(Duration::from_millis(ms)));
-        BlockingCache::expire(self, key, ttl).unwrap_or(false)
+        self.expire_in(key, ttl_ms).unwrap_or(false)
     }
 
     /// A small cache whose milliseconds are those of `now`.
@@ -273,6 +272,11 @@ impl LocalCache {
     /// The TTL of values that are given none.
     pub(crate) fn default_ttl(&self) -> Option<Duration> {
         self.0.lifetimes.default_ttl
+    }
+
+    /// The share by up to which TTLs are shortened.
+    pub(crate) fn ttl_jitter(&self) -> f64 {
+        self.0.lifetimes.jitter
     }
 
     /// The largest value that it takes, in bytes.

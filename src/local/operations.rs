@@ -356,6 +356,28 @@ impl LocalCache {
         true
     }
 
+    /// Gives the entry of `key`, which has been checked, a TTL of so many milliseconds; true if there is one.
+    pub(super) fn expire_in(&self, key: &[u8], ttl_ms: Option<u64>) -> Result<bool> {
+        let inside = fork::enter();
+        let Some(at) = self.expiry_in(ttl_ms) else {
+            return Ok(self.delete_checked(&inside, key));
+        };
+        let now = self.0.clock.now();
+        let hash = self.0.store.hash(key);
+        let mut shard = self.0.store.write(hash);
+        if !shard.find(hash, key).is_some_and(|entry| self.lives(entry)) {
+            return Ok(false);
+        }
+        let mut removed = Removed::default();
+        shard.set_expiry(hash, key, at, now, &mut removed)?;
+        drop(shard);
+        self.note_removed(&inside, &removed);
+        if at != NEVER {
+            sweeper::watch(&self.0);
+        }
+        Ok(true)
+    }
+
     /// Whether [`LocalCache::set_in_place`] tries this value.
     #[inline(always)]
     fn goes_in_place(&self, inside: &Inside, value: &[u8]) -> bool {
@@ -485,25 +507,7 @@ impl BlockingCache for LocalCache {
     fn expire(&self, key: &[u8], ttl: Ttl) -> Result<bool> {
         let _timing = self.0.durations.sample(&fork::enter(), Operation::Expire);
         check_key(key)?;
-        let expires_at = self.expiry(ttl)?;
-        let inside = fork::enter();
-        let Some(at) = expires_at else {
-            return Ok(self.delete_checked(&inside, key));
-        };
-        let now = self.0.clock.now();
-        let hash = self.0.store.hash(key);
-        let mut shard = self.0.store.write(hash);
-        if !shard.find(hash, key).is_some_and(|entry| self.lives(entry)) {
-            return Ok(false);
-        }
-        let mut removed = Removed::default();
-        shard.set_expiry(hash, key, at, now, &mut removed)?;
-        drop(shard);
-        self.note_removed(&inside, &removed);
-        if at != NEVER {
-            sweeper::watch(&self.0);
-        }
-        Ok(true)
+        self.expire_in(key, self.ttl_ms(ttl)?)
     }
 
     fn count(&self) -> Result<u64> {

@@ -38,8 +38,12 @@ impl Keyspace {
 impl Line<'_> {
     /// A new TTL for `key`.
     pub(super) async fn expire(&self, key: &[u8], ttl: Ttl) -> Result<bool> {
+        self.expire_in(key, self.shared().ttl_ms(ttl)?).await
+    }
+
+    /// As [`Self::expire`], in so many milliseconds.
+    pub(super) async fn expire_in(&self, key: &[u8], ttl_ms: Option<u64>) -> Result<bool> {
         check_key(key)?;
-        let ttl_ms = self.shared().ttl_ms(ttl)?;
         if ttl_ms == Some(0) {
             return self.delete(key).await;
         }

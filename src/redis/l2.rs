@@ -231,11 +231,10 @@ impl RedisCache {
     pub(crate) async fn put_many_async(
         &self,
         items: &[(&[u8], &[u8])],
-        lifetime: Lifetime,
+        lifetimes: &[Lifetime],
         deadline: Instant,
     ) -> Result<()> {
-        let lifetimes = vec![lifetime; items.len()];
-        let request = self.shared.keyspace.set_many(items, &lifetimes)?;
+        let request = self.shared.keyspace.set_many(items, lifetimes)?;
         let replies = self.write_async(&request, deadline).await?;
         self.noted(replies.many().into_iter().try_for_each(commands::done))
     }
@@ -327,8 +326,7 @@ impl RedisCache {
         ttl_ms: Option<u64>,
         deadline: Instant,
     ) -> Result<bool> {
-        let ttl = ttl_ms.map_or(Ttl::Never, |ms| Ttl::After(Duration::from_millis(ms)));
-        self.line_to(deadline).tracked().expire(key, ttl).await
+        self.line_to(deadline).tracked().expire_in(key, ttl_ms).await
     }
 
     /// Removes all keys of this cache; each round trip is bounded by `per_trip`.
@@ -421,11 +419,6 @@ impl RedisCache {
     /// The prefix of the keys, without its colon.
     pub(crate) fn prefix(&self) -> &str {
         &self.shared.endpoint.options.prefix
-    }
-
-    /// The TTL of values that are given none.
-    pub(crate) fn default_ttl(&self) -> Option<Duration> {
-        self.shared.common.default_ttl
     }
 
     /// The largest value, in bytes.

@@ -137,7 +137,6 @@ impl RedisCache {
         if config.kind != Kind::Redis {
             return Err(Error::new(ErrorKind::Config, "the URL is not that of a Redis cache"));
         }
-        config.check_supported()?;
         config.redis.prefix = prefix.to_owned();
         Self::open_async(&config.common, &config.redis).await
     }

@@ -63,7 +63,7 @@ TEST(configuration) {
     CHECK(throws(LCACHE_ECONFIG, "shards", [] { (void)Cache::local({{"shard", "4"}}); }));
     CHECK(throws(LCACHE_ECONFIG, "shards", [] { (void)Cache::local({{"shards", "4"}, {"shards ", "4"}}); }));
     CHECK(throws(LCACHE_ECONFIG, "default_ttl", [] { Cache::check("local://?default_ttl=5x"); }));
-    CHECK(throws(LCACHE_EUNSUPPORTED, "ttl_jitter", [] { (void)Cache::open("hybrid+redis://h?ttl_jitter=0.1"); }));
+    CHECK(throws(LCACHE_ECONFIG, "ttl_jitter", [] { (void)Cache::open("hybrid+redis://h?ttl_jitter=2"); }));
     CHECK(throws(LCACHE_ECONFIG, "L1", [] {
         auto hybrid = Cache::open_hybrid(Cache::local());
         (void)Cache::open_hybrid(hybrid);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use super::super::core::{Core, Parts};
+use super::super::core::{Core, Parts, Ttls};
 use super::super::protections::Protections;
 use super::super::queue::Look;
 use super::check::Kind;
@@ -121,7 +121,7 @@ impl Runner {
                 world,
                 l1: self.caches[process].clone(),
                 options: options.clone(),
-                default_ttl: None,
+                ttls: Ttls::default(),
                 max_value_bytes: 64,
                 stripes,
                 protections: self.protections,

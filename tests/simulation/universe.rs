@@ -21,6 +21,7 @@ use super::super::world::{Fetched, Remote, Replay, Replayed, World};
 use super::check::Checker;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::Remaining;
+use crate::redis::Lifetime;
 use crate::value::Value;
 
 pub(super) const KEYS: [&[u8]; 2] = [b"a", b"b"];
@@ -945,15 +946,17 @@ impl Remote for Sim {
         ttl_ms: Option<u64>,
         patience: Duration,
     ) -> Result<()> {
-        self.put_many(&[(key, value)], ttl_ms, patience).await
+        self.put_many(&[(key, value)], &[Lifetime::plain(ttl_ms)], patience).await
     }
 
     async fn put_many(
         &self,
         items: &[(&[u8], &[u8])],
-        ttl_ms: Option<u64>,
+        lifetimes: &[Lifetime],
         patience: Duration,
     ) -> Result<()> {
+        // Nothing here spreads them.
+        let ttl_ms = lifetimes[0].ttl_ms;
         let items: Vec<_> = items.iter().map(|(key, value)| (place(key), id_of(value))).collect();
         let keys: Vec<Key> = items.iter().map(|(key, _)| *key).collect();
         let reply = self.call(Command::Set(items, ttl_ms), patience).await;

@@ -70,11 +70,9 @@ def test_option_values_of_a_wrong_type(value):
         lc.LocalCache(shards=value)
 
 
-def test_options_of_a_later_version_are_checked_but_not_opened():
+def test_options_are_checked_without_opening():
     lc.check("local:", max_bytes="64MiB")
     lc.check("local:", max_bytes=64 << 20)
-    with pytest.raises(lc.UnsupportedError, match="`ttl_jitter` comes with a later version"):
-        lc.open("hybrid+redis://h", ttl_jitter=0.1)
     with pytest.raises(lc.ConfigError, match="max_bytes"):
         lc.check("local:", max_bytes="64 apples")
 
