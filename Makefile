@@ -42,7 +42,7 @@ demo: library python-module servers ## See the product at work on real input, wi
 
 # --- tests
 
-test: check-header check-exports test-rust test-simulation test-c test-cpp test-python test-docs test-install ## All tests, on real servers
+test: check-header check-exports test-rust test-simulation test-c test-cpp test-python test-chaos test-docs test-install ## All tests, on real servers
 
 test-rust: servers ## Tests of the Rust core
 	$(CARGO) test --locked
@@ -64,8 +64,8 @@ test-cpp: library servers ## Tests of the C++ wrapper and its examples
 test-python: python-module servers ## Tests of the Python package, the wire format and the test servers
 	$(VPYTHON) -m pytest -q $(wildcard bindings/python/tests) tests/python tests/wire_format.py
 
-test-chaos: library python-module servers ## Processes in C, C++ and Python under faults, on both servers (SEED=... repeats one)
-	$(VPYTHON) tests/chaos/run.py --library $(TARGET)/release $(if $(SEED),--seed $(SEED))
+test-chaos: library python-module servers ## Processes in C, C++ and Python under faults, on servers, a Cluster and behind Sentinels (SEED=... repeats)
+	$(VPYTHON) tests/chaos/run.py --library $(TARGET)/release --seconds 5 $(if $(SEED),--seed $(SEED))
 
 test-docs: library python-module servers ## The README's programs run as printed; links, targets and URLs in the documents exist
 	$(PYTHON) tests/servers.py exec single $(VPYTHON) tests/readme.py --library $(TARGET)/release

@@ -76,6 +76,7 @@ class Running:
 
     def __init__(self, topology, server):
         command = [sys.executable, str(Path(__file__).resolve()), "run", topology, "--server", server]
+        self.topology = topology
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._buffer = b""
         self.info = {}

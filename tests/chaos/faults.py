@@ -5,12 +5,15 @@ over. Each fault is begun and ended by one function that returns when it is over
 with its times on the monotonic clock.
 """
 
+import contextlib
 import dataclasses
 import random
 import signal
 import time
 
-from server_harness.resp import ReplyError
+import network
+from route import Route, until
+from server_harness.resp import Client, ReplyError
 
 FORK_ROOM = 1.6
 """Seconds that a forked child works, and a little."""
@@ -29,6 +32,12 @@ class Scene:
     def worker(self):
         return self.dice.choice(self.workers)
 
+    def masters(self):
+        """A connection to each master, in turn."""
+        for port in Route(self.server.data_ports).masters():
+            with Client(port) as client:
+                yield client
+
 
 def server_stopped(scene, seconds):
     """The server's process stands still: connections stay open, nothing is answered."""
@@ -46,16 +55,53 @@ def server_killed(scene, seconds):
     scene.history.wiped(begin, time.monotonic_ns())
 
 
+def failed_over(scene, _seconds):
+    """A replica takes its master's place, as an administrator asks."""
+    with _losing(scene):
+        scene.server.failover()
+
+
+def master_stopped(scene, seconds):
+    """A master's process stands still, for long enough now and then that a replica takes its place; then there are
+    two for a moment."""
+    with _losing(scene):
+        scene.server.pause()
+        time.sleep(2 * seconds)
+        scene.server.resume()
+
+
+def master_killed(scene, _seconds):
+    """A master dies, a replica takes its place, and the old one comes back empty, as its replica."""
+    with _losing(scene) as route:
+        before = set(route.masters())
+        scene.server.kill()
+        until("a replica is master", lambda: len(set(route.masters()) - before) == 1)
+        scene.server.restart()
+
+
+@contextlib.contextmanager
+def _losing(scene):
+    """What was acknowledged just before or in this time may be lost: a replica had not heard of it, or an old master
+    took it that did not know yet that it was none any more."""
+    begin = time.monotonic_ns()
+    with contextlib.closing(Route(scene.server.data_ports)) as route:
+        before = len(route.masters())
+        yield route
+        until("all others are replicas", lambda: route.roles() == {"master": before, "slave": route.nodes - before})
+    scene.history.failed_over(begin, time.monotonic_ns())
+
+
 def flushed(scene, _seconds):
     """FLUSHALL."""
     begin = time.monotonic_ns()
-    scene.server.call("FLUSHALL")
+    for client in scene.masters():
+        client.call("FLUSHALL")
     scene.history.wiped(begin, time.monotonic_ns())
 
 
 def clients_killed(scene, _seconds):
     """CLIENT KILL of some of the connections, at random."""
-    with scene.server.client() as client:
+    for client in scene.masters():
         lines = client.call("CLIENT", "LIST").decode().split("\n")
         ids = [word[3:] for line in lines for word in line.split(" ")[:1] if word.startswith("id=")]
         for one in scene.dice.sample(ids, k=max(1, len(ids) // 2)):
@@ -69,9 +115,11 @@ def clients_killed(scene, _seconds):
 
 def out_of_memory(scene, seconds):
     """The server refuses what would need memory: reads and deletes go on, sets do not."""
-    scene.server.call("CONFIG", "SET", "maxmemory", "1")
+    for client in scene.masters():
+        client.call("CONFIG", "SET", "maxmemory", "1")
     time.sleep(seconds)
-    scene.server.call("CONFIG", "SET", "maxmemory", "0")
+    for client in scene.masters():
+        client.call("CONFIG", "SET", "maxmemory", "0")
 
 
 def _connection(name):
@@ -82,6 +130,16 @@ def _connection(name):
         if scene.dice.random() < 0.5:
             worker.mode("reset")  # what was held back never arrives
         worker.mode("pass")
+
+    return fault
+
+
+def _packets(*ways):
+    def fault(scene, seconds):
+        worker = scene.worker()
+        worker.host.lose(*ways)
+        time.sleep(seconds)
+        worker.host.lose()
 
     return fault
 
@@ -108,32 +166,52 @@ def forked(scene, _seconds):
 
 
 # Whether it leaves processes without the server, so that they have to find back.
-FAULTS = {
-    "server stopped": (server_stopped, True),
-    "server killed": (server_killed, True),
+ANYWHERE = {
     "flushed": (flushed, False),
     "out of memory": (out_of_memory, True),
     "clients killed": (clients_killed, False),
+    "worker stopped": (worker_stopped, False),
+    "forked": (forked, False),
+}
+SINGLE = ANYWHERE | {
+    "server stopped": (server_stopped, True),
+    "server killed": (server_killed, True),
     "black hole": (_connection("hole"), True),
     "mute server": (_connection("mute"), True),
     "deaf server": (_connection("deaf"), True),
     "trickle": (_connection("trickle"), True),
     "connections reset": (connections_reset, False),
-    "worker stopped": (worker_stopped, False),
-    "forked": (forked, False),
 }
+# What the machine must allow (network.py).
+HOSTS = {
+    "packets lost": (_packets("to", "from"), True),
+    "requests lost": (_packets("to"), True),
+    "replies lost": (_packets("from"), True),
+}
+REPLICATED = ANYWHERE | {
+    "failed over": (failed_over, True),
+    "master stopped": (master_stopped, True),
+    "master killed": (master_killed, True),
+}
+FAULTS = {"single": SINGLE | HOSTS, "cluster": REPLICATED, "sentinel": REPLICATED}
 
 
-def schedule(dice):
+def kinds(topology):
+    """The names of those that can happen here."""
+    return [name for name in FAULTS[topology] if name not in HOSTS or network.allowed()]
+
+
+def schedule(topology, dice):
     """Names and seconds of the faults, and the seconds of calm after each; without an end."""
+    names = kinds(topology)
     while True:
-        for name in dice.sample(list(FAULTS), k=len(FAULTS)):
+        for name in dice.sample(names, k=len(names)):
             yield name, dice.uniform(0.05, 1.5), dice.uniform(0.1, 0.6)
 
 
 def happen(scene, name, seconds):
     """Lets one fault happen."""
-    act, outage = FAULTS[name]
+    act, outage = FAULTS[scene.server.topology][name]
     begin = time.monotonic_ns()
     act(scene, seconds)
     scene.history.fault(name, begin, time.monotonic_ns(), outage)

@@ -4,6 +4,7 @@ Every write has a begin and an end on one monotonic clock. A write is *definite*
 that the server acknowledged it, else it is *open*: it may take effect at any moment from its begin until the
 fault around it has ended and SETTLE has passed, or never. A version is *superseded* when a definite write that
 began after it could last take effect has ended; clear, FLUSHALL and the server's death write "absent" to all keys.
+A fail-over may lose what was acknowledged around it: those writes are open, whatever the counters said.
 
 What is checked of each read:
   * no operation fails, and no value is torn, another key's, or of a write that never began;
@@ -25,6 +26,8 @@ import record
 MS = 1_000_000
 SETTLE = 5000 * MS
 TTL_SLACK = 50 * MS
+LOST_BEFORE, LOST_AFTER = 500 * MS, 1000 * MS
+"""How long before a fail-over the writes that it may lose begin, and how long after it they end."""
 CALM = 1500 * MS
 """How long after a fault a read does not count as one of calm times."""
 NEVER = 1 << 63
@@ -42,6 +45,8 @@ class Write:
     process: int
     definite: bool
     ttl: int = 0
+    lost: bool = False
+    """Acknowledged or not, a fail-over may have lost it."""
     superseded: int = NEVER
     own_superseded: int = NEVER
     last: int = 0
@@ -99,6 +104,7 @@ class History:
         self._writes = [[Write(0, 0, 0, 0, True)] for _ in range(keys)]
         self._reads = [[] for _ in range(keys)]
         self._faults = []
+        self._losses = []
         self._stores = []
         self._undegraded = collections.defaultdict(list)
         self._first = collections.defaultdict(lambda: NEVER)
@@ -114,6 +120,10 @@ class History:
     def wiped(self, begin, end):
         """The server has lost everything in that time."""
         self._stores += [(key, Write(begin, end, 0, 0, True)) for key in range(self._keys)]
+
+    def failed_over(self, begin, end):
+        """A replica may have taken its master's place in that time."""
+        self._losses.append((begin - LOST_BEFORE, end + LOST_AFTER))
 
     def server_holds(self, key, version):
         """What the server holds at the end."""
@@ -148,6 +158,8 @@ class History:
         """Checks everything; returns the verdict."""
         self._faults.sort()
         for key, write in self._stores:
+            write.lost = any(write.begin <= end and write.end >= begin for begin, end in self._losses)
+            write.definite &= not write.lost
             self._writes[key].append(write)
         for key in range(self._keys):
             self._judge_key(key, self._writes[key], self._reads[key])
@@ -205,7 +217,8 @@ class History:
         """What a process wrote while the server was away hides what it wrote before, too."""
         mine = collections.defaultdict(list)
         for write in writes:
-            mine[write.process].append(write)
+            if not write.lost:
+                mine[write.process].append(write)
         return {process: _Superseders(all_of_it) for process, all_of_it in mine.items()}
 
     def _judge_value(self, key, process, one, write, mine, queued):
@@ -224,7 +237,8 @@ class History:
                 kind = "past its TTL"
             else:
                 return age
-        self.verdict.violation(kind, f"{max(age, 0) / MS:.0f} ms old, key {key} by process {process}: {one} of {write}")
+        text = f"{max(age, 0) / MS:.0f} ms old, {self._after(one.begin)}, key {key} by process {process}: {one} of {write}"
+        self.verdict.violation(kind, text)
         return age
 
     def _judge_miss(self, key, process, one, absent, mine):
@@ -242,6 +256,13 @@ class History:
         if (not held and ours and ours.ttl) or (not one.version and servers and servers.ttl):
             return
         self.verdict.violation("not equal", f"key {key}: process {process} has {one.version:x}, the server {held:x}")
+
+    def _after(self, moment):
+        last = max((fault for fault in self._faults if fault[0] <= moment), default=None)
+        if last is None:
+            return "before all faults"
+        begin, end, name, _ = last
+        return f"{(moment - begin) / MS:.0f} ms after {name} for {(end - begin) / MS:.0f} ms"
 
     def _calm(self, moment):
         return not any(begin <= moment <= end + CALM for begin, end, _, _ in self._faults)

@@ -1,6 +1,6 @@
-"""Stands between one worker and the server: `proxy.py SERVER_PORT`, one for each worker.
+"""Stands between one worker and the server: `proxy.py SERVER_PORT ADDRESS`, one for each worker.
 
-It prints the port that it listens on, and then obeys lines of standard input, each answered by "ok":
+It prints the port of ADDRESS that it listens on, and then obeys lines of standard input, each answered by "ok":
 
     pass        bytes go both ways (what was held back first)
     hole        nothing goes either way; connections are still accepted
@@ -86,7 +86,7 @@ class Proxy:
 
 async def main():
     proxy = Proxy(int(sys.argv[1]))
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(proxy.serve, sys.argv[2], 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     loop = asyncio.get_running_loop()
     commands = asyncio.StreamReader()

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Chaos: real processes on a real server while faults happen at random.
+"""Chaos: real processes on real servers while faults happen at random.
 
-    python tests/chaos/run.py --library DIR [--seconds N] [--seed N] [--server redis|valkey] [--rounds N]
+    python tests/chaos/run.py --library DIR [--seconds N] [--total N] [--seed N] [--server redis|valkey]
+        [--topology single|cluster|sentinel]
 
-A round starts a server and four workers (C, C++, Python, and C again), each behind a proxy of its own, and a
-plain client; lets faults happen for `--seconds`, and none for a while; then waits until all is quiet, compares what every process
-reads with what the server holds, and judges each operation (history.py). The last line of a failed round has
+A round starts a server, a Cluster or a master with its replica and Sentinels; four workers (C, C++, Python, and
+C again), on a single server each behind a proxy of its own; and a plain client. It lets faults happen for `--seconds`, and none for a while; then waits until all is quiet, compares what every
+process reads with what the server holds, and judges each operation (history.py). The last line of a failed round has
 its seed and the command that repeats its faults and operations; when they fall is the machine's affair.
 
 Exit status 0: no violation. `--expect-violations` turns that around, for runs that take a protection away
@@ -14,6 +15,7 @@ Exit status 0: no violation. `--expect-violations` turns that around, for runs t
 
 import argparse
 import collections
+import contextlib
 import json
 import os
 import random
@@ -30,6 +32,7 @@ import record  # noqa: E402
 import servers  # noqa: E402
 import workers  # noqa: E402
 from history import MS, History, Verdict  # noqa: E402
+from route import Route  # noqa: E402
 
 WATCHDOG_MS = 500
 BOUND_MS = WATCHDOG_MS + 500
@@ -39,32 +42,35 @@ THREADS, KEYS = 4, 32
 CALM_SECONDS = 3.5
 """Of work without faults at the end of a round."""
 PREFIX = "chaos"
+PLACES = [("single", "redis"), ("single", "valkey"), ("cluster", "redis"), ("sentinel", "valkey")]
+PLACES += [("cluster", "valkey"), ("sentinel", "redis")]
+ONCE = 4
+"""So many of the places are had in a run without a `--total`."""
 
 
-def one_round(arguments, commands, seed, server_name):
+def one_round(arguments, commands, seed, topology, program):
     """One round; returns its verdict and the names of the faults that happened."""
     dice = random.Random(seed)
     history = History(KEYS, BOUND_MS)
     happened = collections.Counter()
+    at_least = len(faults.kinds(topology)) if arguments.faults is None else arguments.faults
     options = "&".join(
         [f"prefix={PREFIX}", f"watchdog={WATCHDOG_MS}ms", "l2_timeout=250ms", "breaker_open=250ms", *arguments.option]
     )
-    with servers.start("single", server=server_name) as server, tempfile.TemporaryDirectory(prefix="lc-chaos-") as logs:
+    with servers.start(topology, server=program) as server, tempfile.TemporaryDirectory(prefix="lc-chaos-") as logs:
         running = []
         try:
             for number, language in enumerate(LANGUAGES, 1):
                 command = commands[language]
-                running.append(
-                    workers.Worker(number, language, command, server.port, options, THREADS, KEYS, seed, logs)
-                )
+                running.append(workers.Worker(number, language, command, server, options, THREADS, KEYS, seed, logs))
             for worker in running:
                 worker.opened()
-            plain = workers.PlainClient(server.port, PREFIX, KEYS, seed)
+            plain = workers.PlainClient(server.data_ports, PREFIX, KEYS, seed)
             plain.start()
             scene = faults.Scene(server, running, history, dice)
             end = time.monotonic() + arguments.seconds
-            for name, seconds, calm in faults.schedule(dice):
-                if sum(happened.values()) >= arguments.faults and time.monotonic() >= end:
+            for name, seconds, calm in faults.schedule(topology, dice):
+                if sum(happened.values()) >= at_least and time.monotonic() >= end:
                     break
                 faults.happen(scene, name, seconds)
                 happened[name] += 1
@@ -91,9 +97,9 @@ def _come_to_rest(server, running, history):
     time.sleep(BOUND_MS / 1000)
     for worker in running:
         worker.ask("final", "final")
-    with server.client() as client:
+    with contextlib.closing(Route(server.data_ports)) as route:
         for key in range(KEYS):
-            value = client.call("GET", f"{PREFIX}:k{key}")
+            value = route.call("GET", f"{PREFIX}:k{key}")
             history.server_holds(key, record.version_of(_payload(value), key) if value else 0)
 
 
@@ -129,36 +135,39 @@ def report(verdict, happened, strict):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Real processes on a real server while faults happen.")
+    parser = argparse.ArgumentParser(description="Real processes on real servers while faults happen.")
     parser.add_argument("--library", type=Path, default=HERE.parents[1] / "target/release")
     parser.add_argument("--seconds", type=float, default=10, help="of faults, each round")
-    parser.add_argument("--faults", type=int, default=len(faults.FAULTS), help="at least so many each round")
-    parser.add_argument("--total", type=float, default=0, help="seconds of rounds; 0 for one on each server")
+    parser.add_argument("--faults", type=int, help="at least so many each round; by default each kind once")
+    parser.add_argument("--total", type=float, default=0, help="seconds of rounds; 0 for one in each place")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "little"))
     parser.add_argument("--server", choices=("redis", "valkey"), help="only on this one")
+    parser.add_argument("--topology", choices=tuple(faults.FAULTS), help="only on this one")
     parser.add_argument("--strict", action="store_true", help="also bounds that a busy machine may miss")
     parser.add_argument("--option", action="append", default=[], help="of the caches, as NAME=VALUE")
     parser.add_argument("--expect-violations", action="store_true", help="succeed where some are found")
     parser.add_argument("--json", type=Path, help="write the figures of all rounds to this file")
     arguments = parser.parse_args()
 
-    names = [arguments.server] if arguments.server else ["redis", "valkey"]
+    chosen = (arguments.topology or arguments.server) and (arguments.topology, arguments.server)
+    wanted = [place for place in PLACES if not chosen or all(a in (None, b) for a, b in zip(chosen, place))]
+    places = wanted if chosen or arguments.total else wanted[:ONCE]
     commands = workers.build(arguments.library, HERE.parents[1] / "target/chaos")
     os.environ["PYTHONPATH"] = str(HERE)
     total, happened, failed = Verdict(), collections.Counter(), []
     until = time.monotonic() + arguments.total
     number = 0
-    while number < len(names) or time.monotonic() < until:
-        name, seed = names[number % len(names)], arguments.seed + number
+    while number < len(places) or time.monotonic() < until:
+        place, seed = places[number % len(places)], arguments.seed + number
         number += 1
-        print(f"round {number} on {name}, seed {seed}", flush=True)
+        print(f"round {number} on {' '.join(place)}, seed {seed}", flush=True)
         try:
-            verdict, faults_of_it = one_round(arguments, commands, seed, name)
-        except (workers.Failed, servers.ServerError) as error:
+            verdict, faults_of_it = one_round(arguments, commands, seed, *place)
+        except (workers.Failed, servers.ServerError, TimeoutError) as error:
             verdict, faults_of_it = Verdict(), collections.Counter()
             verdict.violation("stuck", str(error))
         if report(verdict, faults_of_it, arguments.strict):
-            failed.append((seed, name))
+            failed.append((seed, *place))
         total.add(verdict)
         happened += faults_of_it
     if number > 1:
@@ -167,11 +176,10 @@ def main():
     if arguments.json:
         figures = {"operations": total.operations, "violations": dict(total.violations), "faults": dict(happened)}
         arguments.json.write_text(json.dumps(figures | {"staleness_ms": total.staleness_ms()}, indent=1) + "\n")
-    for seed, name in failed:
-        more = "".join(f" --option {option}" for option in arguments.option)
-        print(
-            f"to repeat: python tests/chaos/run.py --seed {seed} --server {name} --seconds {arguments.seconds:g}{more}"
-        )
+    more = "".join(f" --option {option}" for option in arguments.option)
+    for seed, topology, program in failed:
+        where = f"--topology {topology} --server {program} --seconds {arguments.seconds:g}"
+        print(f"to repeat: python tests/chaos/run.py --seed {seed} {where}{more}")
     return 0 if bool(failed) == arguments.expect_violations else 1
 
 

@@ -12,8 +12,10 @@ import threading
 import time
 from pathlib import Path
 
+import network
 import record
-from server_harness.resp import Client, ReplyError
+from route import Route
+from server_harness.resp import ReplyError
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -91,20 +93,31 @@ class Process:
 
 
 class Worker(Process):
-    """A worker and the proxy through which it reaches the server."""
+    """A worker; and, where the server is a single one, the proxy through which it reaches it, and its `host` where
+    the machine allows that. (The nodes of a Cluster and Sentinels name the addresses that they are to be reached at
+    themselves.)"""
 
-    def __init__(self, number, language, command, server_port, options, threads, keys, seed, folder):
+    def __init__(self, number, language, command, server, options, threads, keys, seed, folder):
         self.number, self.language = number, language
-        self.proxy = Process([sys.executable, HERE / "proxy.py", server_port])
+        self.proxy = self.host = None
         try:
-            port = int(self.proxy.answer(OPEN_SECONDS))
-            url = f"hybrid+redis://127.0.0.1:{port}?{options}"
+            url = server.url
+            if server.topology == "single":
+                self.host = network.Host() if network.allowed() else None
+                address = self.host.here if self.host else "127.0.0.1"
+                self.proxy = Process([sys.executable, HERE / "proxy.py", server.port, address])
+                url = f"redis://{address}:{int(self.proxy.answer(OPEN_SECONDS))}"
             # In a group of its own, with the children that it forks.
-            words = [*command, url, number, threads, keys, seed, folder]
-            super().__init__(words, start_new_session=True)
+            words = [*command, f"hybrid+{url}?{options}", number, threads, keys, seed, folder]
+            super().__init__(self.host.command(words) if self.host else words, start_new_session=True)
         except BaseException:
-            self.proxy.end()
+            self._end_way()
             raise
+
+    def _end_way(self):
+        for part in (self.proxy, self.host):
+            if part:
+                part.end()
 
     def opened(self):
         self.expect("open", OPEN_SECONDS)
@@ -117,40 +130,38 @@ class Worker(Process):
         status = super().end()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        self.proxy.end()
+        self._end_way()
         return status
 
 
 class PlainClient(threading.Thread):
     """Writes and deletes by plain commands, and records that as a worker does."""
 
-    def __init__(self, port, prefix, keys, seed):
+    def __init__(self, ports, prefix, keys, seed):
         super().__init__(daemon=True)
-        self._port, self._prefix, self._keys = port, prefix, keys
+        self._route, self._prefix, self._keys = Route(ports), prefix, keys
         self._dice = random.Random(f"{seed}.plain")
         self._over = threading.Event()
         self.records = []
 
     def run(self):
-        client, version = None, PLAIN << 40
+        version = PLAIN << 40
         while not self._over.wait(self._dice.uniform(0.001, 0.01)):
             version += 1
             key, deletes = self._dice.randrange(self._keys), self._dice.random() < 0.3
             name = f"{self._prefix}:k{key}"
             begin, flags = time.monotonic_ns(), 0
             try:
-                client = client or Client(self._port, timeout=1.0)
                 if deletes:
-                    client.call("DEL", name)
+                    self._route.call("DEL", name)
                 else:
-                    client.call("SET", name, record.make_value(version, key))
+                    self._route.call("SET", name, record.make_value(version, key))
             except (OSError, ReplyError):
-                client, flags = None, record.UNCONFIRMED
+                flags = record.UNCONFIRMED
             operation = record.DELETE if deletes else record.SET
             written = 0 if deletes else version
             self.records.append(record.Record(begin, time.monotonic_ns(), written, key, 0, operation, 0, flags))
-        if client:
-            client.close()
+        self._route.close()
 
     def end(self):
         self._over.set()

@@ -116,6 +116,7 @@ class Topology:
             "host": "127.0.0.1",
             "port": primary.port,
             "ports": [node.port for node in self.nodes if node.port],
+            "data_ports": [node.port for node in self.nodes if node.port and not node.sentinel],
             "pids": [node.pid for node in self.nodes if node.pid],
             "nodes": [{"name": n.name, "port": n.port, "pid": n.pid, "paused": n.paused} for n in self.nodes],
             "user": self.USER,
