@@ -237,7 +237,9 @@ class History:
                 kind = "past its TTL"
             else:
                 return age
-        text = f"{max(age, 0) / MS:.0f} ms old, {self._after(one.begin)}, key {key} by process {process}: {one} of {write}"
+        text = (
+            f"{max(age, 0) / MS:.0f} ms old, {self._after(one.begin)}, key {key} by process {process}: {one} of {write}"
+        )
         self.verdict.violation(kind, text)
         return age
 
