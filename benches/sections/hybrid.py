@@ -71,7 +71,9 @@ def tiers() -> list[dict]:
         ]
     )
     results = build.OUT / "tiers.json"
-    build.run([PYTHON, TIERS, "--json", results, *(["--seconds", "0.5"] if build.TRIAL else [])])
+    build.hiredis()
+    peer = build.OUT / "libredis_rs.so"
+    build.run([PYTHON, TIERS, "--json", results, "--redis-rs", peer, *(["--seconds", "0.5"] if build.TRIAL else [])])
     found = json.loads(results.read_text())
     if found["absent"]:
         print(f"  left out: {', '.join(found['absent'])}", file=sys.stderr, flush=True)

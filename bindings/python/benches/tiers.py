@@ -1,7 +1,7 @@
 """A Hybrid against other caches of two tiers that a Python program can have: what faults and other clients' writes
 do to their readers.
 
-    python bindings/python/benches/tiers.py [--seconds 3] [--json PATH]
+    python bindings/python/benches/tiers.py [--seconds 3] [--redis-rs LIBRARY] [--json PATH]
 
 Each contender has a server of its own (tests/servers.py) and reads one key, which a plain client writes.
 
@@ -11,11 +11,13 @@ Each contender has a server of its own (tests/servers.py) and reads one key, whi
   the figure is the time until that is read. The longest read and the errors meanwhile.
 - dead: the server is killed. After two seconds of reads: the time of a read, the errors and the misses.
 
-The peers are in requirements.txt beside this file; one that is not installed is left out and named.
+The peers are in requirements.txt beside this file, and benches/redis_rs/, whose library has to be named; one that is
+not there is left out and named. (dogpile.cache has no invalidations: what its process has in memory stays for its TTL.)
 """
 
 import argparse
 import asyncio
+import ctypes
 import json
 import multiprocessing
 import os
@@ -70,7 +72,50 @@ def cashews(url, host, port):
     return lambda: loop.run_until_complete(get())
 
 
-CONTENDERS = {"Hybrid": hybrid, "redis-py, client-side cache": redis_py, "cashews, client side": cashews}
+def glide(url, host, port):
+    from glide_shared.cache import ClientSideCache
+    from glide_sync import GlideClient, GlideClientConfiguration, NodeAddress
+
+    patience = int(PATIENCE * 1000)
+    cache = ClientSideCache.create(max_cache_kb=65536, entry_ttl_ms=0, server_assisted=True)
+    addresses = [NodeAddress(host, port)]
+    config = GlideClientConfiguration(addresses, request_timeout=patience, client_side_cache=cache)
+    client = GlideClient.create(config)
+    return lambda: number(client.get(KEY))
+
+
+def redis_rs(url, host, port):
+    if not REDIS_RS:
+        raise ImportError("benches/redis_rs/ is not named")
+    library = ctypes.CDLL(REDIS_RS[0])
+    library.rr_cached_connect.restype = ctypes.c_void_p
+    library.rr_cached_get.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
+    library.rr_cached_get.restype = ctypes.c_int64
+    address = f"redis://{host}:{port}".encode()
+    cached = library.rr_cached_connect(address, ctypes.c_uint64(int(PATIENCE * 1000)))
+    if not cached:
+        raise OSError("no connection")
+
+    key = KEY.encode()
+
+    def get():
+        found = library.rr_cached_get(cached, key, len(key))
+        if found == -2:
+            raise OSError("an error")
+        return None if found == -1 else found
+
+    return get
+
+
+CONTENDERS = {
+    "Hybrid": hybrid,
+    "redis-py, client-side cache": redis_py,
+    "redis-rs, client-side cache": redis_rs,
+    "valkey-glide, server-assisted cache": glide,
+    "cashews, client side": cashews,
+}
+REDIS_RS = []
+"""The library of benches/redis_rs/, where it was named."""
 
 
 def number(value):
@@ -163,7 +208,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--json", metavar="PATH", help="also write the figures there")
+    parser.add_argument("--redis-rs", metavar="LIBRARY", help="of benches/redis_rs/")
     chosen = parser.parse_args()
+    REDIS_RS[:] = [chosen.redis_rs] if chosen.redis_rs else []
     rows, absent = [], []
     for name, make in CONTENDERS.items():
         with servers.start("single") as server:
