@@ -154,7 +154,8 @@ def steps():
         def run():
             topology = {"TCP": "single", "unix": "unix"}[transport]
             which = [peer] if peer else []
-            rows = started(topology, pinned, "callers", op, count, value, ROUNDS, *which)
+            rounds = ROUNDS if value == 100 else ROUNDS // 3
+            rows = started(topology, pinned, "callers", op, count, value, rounds, *which)
             return [row | {"pinned": pinned, "transport": transport, "peer": peer} for row in rows]
 
         where = f"{'pinned' if pinned else 'free'}, {transport}{f', against {peer}' if peer else ''}"
@@ -166,8 +167,10 @@ def steps():
                 yield callers("get", count, 100, pinned, transport)
                 yield callers("set", count, 100, pinned, transport)
         for value in (4096, 1 << 20):
-            for count in (1, 8):
-                yield callers("get", count, value, pinned, "TCP")
+            for transport in ("TCP", "unix"):
+                for count in (1, 2, 8, 32):
+                    yield callers("get", count, value, pinned, transport)
+                    yield callers("set", count, value, pinned, transport)
         yield callers("many", 1, 100, pinned, "TCP")
         yield callers("single", 1, 100, pinned, "TCP")
         for count in (1, 2, 8, 32):
