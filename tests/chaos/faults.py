@@ -12,10 +12,13 @@ import signal
 import time
 
 import network
-from route import Route, until
+from route import Route
+from server_harness.nodes import wait_for
 from server_harness.resp import Client, ReplyError
 from servers import ServerError
 
+FIND_SECONDS = 60.0
+"""Until the nodes have found out about each other, on however busy a machine."""
 FORK_ROOM = 1.6
 """Seconds that a forked child works, and a little."""
 
@@ -80,7 +83,7 @@ def master_killed(scene, _seconds):
         before = route.masters()
         # By its port: Sentinels may not have heard yet who it is.
         scene.server.kill(str(before[0]))
-        until("a replica is master", lambda: set(route.masters()) - set(before))
+        wait_for("a replica is master", lambda: set(route.masters()) - set(before), FIND_SECONDS)
         scene.server.restart()
 
 
@@ -92,7 +95,8 @@ def _losing(scene):
     with contextlib.closing(Route(scene.server.data_ports)) as route:
         before = len(route.masters())
         yield route
-        until("all others are replicas", lambda: route.roles() == {"master": before, "slave": route.nodes - before})
+        whole = {"master": before, "slave": route.nodes - before}
+        wait_for("all others are replicas", lambda: route.roles() == whole, FIND_SECONDS)
     scene.history.failed_over(begin, time.monotonic_ns())
 
 

@@ -1,11 +1,8 @@
 """A plain client's way to whichever node is the master of a key: as redis-cli goes, with no cache in between."""
 
 import collections
-import time
 
 from server_harness.resp import Client, ReplyError
-
-FIND_SECONDS = 30.0
 
 
 class Route:
@@ -71,12 +68,3 @@ class Route:
             if self._role(port) == "master":
                 return port
         raise ConnectionError("no node is a master")
-
-
-def until(what, is_so):
-    """Asks until it is so: nodes tell nobody when they have found out about each other."""
-    end = time.monotonic() + FIND_SECONDS
-    while not is_so():
-        if time.monotonic() > end:
-            raise TimeoutError(f"not within {FIND_SECONDS:g} s: {what}")
-        time.sleep(0.02)

@@ -33,6 +33,7 @@ import servers  # noqa: E402
 import workers  # noqa: E402
 from history import MS, History, Verdict  # noqa: E402
 from route import Route  # noqa: E402
+from server_harness.nodes import StartFailed  # noqa: E402
 
 WATCHDOG_MS = 500
 BOUND_MS = WATCHDOG_MS + 500
@@ -163,7 +164,7 @@ def main():
         print(f"round {number} on {' '.join(place)}, seed {seed}", flush=True)
         try:
             verdict, faults_of_it = one_round(arguments, commands, seed, *place)
-        except (workers.Failed, servers.ServerError, TimeoutError) as error:
+        except (workers.Failed, servers.ServerError, StartFailed) as error:
             verdict, faults_of_it = Verdict(), collections.Counter()
             verdict.violation("stuck", str(error))
         if report(verdict, faults_of_it, arguments.strict):
