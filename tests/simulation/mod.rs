@@ -16,7 +16,7 @@
 //! | `check` | what must hold, whatever happens |
 //!
 //! # Running
-//! `make test-simulation` (optimised; 300,000 schedules; `SIM_SCHEDULES=2000000` for more). A violation
+//! `make test-simulation` (optimised; a million schedules; `SIM_SCHEDULES=5000000` for more). A violation
 //! prints its seed, and `SIM_SEED=… make test-simulation` replays it and prints its steps.
 
 mod check;
@@ -29,7 +29,7 @@ use self::schedule::{Report, Runner};
 use super::protections::{Protection, Protections};
 
 /// Where the environment names no number: few without optimisation, many with.
-const SCHEDULES: u64 = if cfg!(debug_assertions) { 4_000 } else { 300_000 };
+const SCHEDULES: u64 = if cfg!(debug_assertions) { 4_000 } else { 1_000_000 };
 /// In how many schedules a missing protection must show.
 const ENOUGH: u64 = 400_000;
 
