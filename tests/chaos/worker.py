@@ -60,7 +60,7 @@ class Worker:
         for thread in self._threads:
             thread.start()
 
-    def _end(self):
+    def end(self):
         self._stop.set()
         for thread in self._threads:
             thread.join()
@@ -122,13 +122,13 @@ class Worker:
             self.id, self._children = int(number), []
             self._start()
             time.sleep(CHILD_SECONDS)
-            self._end()
+            self.end()
             os._exit(0)
         self._children.append(child)
         return "forked"
 
     def quiet(self):
-        self._end()
+        self.end()
         for child in self._children:
             if os.waitpid(child, 0)[1] != 0:
                 return "a forked child failed"
@@ -152,6 +152,7 @@ def main():
     print("open", flush=True)
     while line := sys.stdin.readline().split():
         print(getattr(worker, line[0])(*line[1:]), flush=True)
+    worker.end()  # whoever started it may have died before it said "quiet"
 
 
 if __name__ == "__main__":
