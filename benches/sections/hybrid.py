@@ -23,7 +23,7 @@ a pause gets the new value; the reads, beside a client that writes one key witho
 answered before had replaced, and for how long it had been replaced; from the moment at which a server that was stopped for
 a second goes on to the moment at which the write queued meanwhile is in it and the cache not degraded any more.
 
-Beside other caches of two tiers that a Python program can have, each with a Redis of its own: reads of one key beside a plain
+Beside other caches of two tiers, called from Python, each with a Redis of its own: reads of one key beside a plain
 client that writes it without a pause; reads while the server is stopped for a second, and the time until a plain client's write
 after that is seen; reads two seconds after the server was killed. A read that asks the server each time is never late.
 """
