@@ -38,7 +38,9 @@ class Scene:
 
     def masters(self):
         """A connection to each master, in turn."""
-        for port in Route(self.server.data_ports).masters():
+        with contextlib.closing(Route(self.server.data_ports)) as route:
+            ports = route.masters()
+        for port in ports:
             with Client(port) as client:
                 yield client
 

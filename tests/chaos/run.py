@@ -150,9 +150,10 @@ def main():
     parser.add_argument("--json", type=Path, help="write the figures of all rounds to this file")
     arguments = parser.parse_args()
 
-    chosen = (arguments.topology or arguments.server) and (arguments.topology, arguments.server)
-    wanted = [place for place in PLACES if not chosen or all(a in (None, b) for a, b in zip(chosen, place))]
-    places = wanted if chosen or arguments.total else wanted[:ONCE]
+    only = (arguments.topology, arguments.server)
+    places = [place for place in PLACES if all(one in (None, its) for one, its in zip(only, place))]
+    if not (any(only) or arguments.total):
+        places = places[:ONCE]
     commands = workers.build(arguments.library, HERE.parents[1] / "target/chaos")
     os.environ["PYTHONPATH"] = str(HERE)
     total, happened, failed = Verdict(), collections.Counter(), []
