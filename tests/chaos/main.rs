@@ -3,9 +3,10 @@
 //!
 //! Each of four processes has four threads, which read all keys and write their own: a key has one writer,
 //! and each of its values carries the key and a version. Each process reaches the server through a proxy of
-//! its own; or, on a Cluster or behind Sentinels, directly, as those name their nodes themselves. Faults: the server stops; a process stops (SIGSTOP); all connections are killed by the server, or
-//! one process's are reset, refused, swallowed in both directions or in one, slowed down or cut in the middle of
-//! a reply; FLUSHALL; and a replica takes its master's place.
+//! its own; or, on a Cluster or behind Sentinels, directly, as those name their nodes themselves. Faults: the
+//! server stops; a process stops (SIGSTOP); all connections are killed by the server, or one process's are reset,
+//! refused, swallowed in both directions or in one, slowed down or cut in the middle of a reply; FLUSHALL; and a
+//! replica takes its master's place, as it is asked to or since its master stands still.
 //!
 //! Checked (G1, G2 of the promises in docs/coherence.md):
 //! - no read is an error, no value is torn or of another key or of a version never written;
@@ -155,7 +156,7 @@ impl Drop for Workers {
     }
 }
 
-/// What went wrong: how many faults of each sort, and when a replica took its master's place.
+/// What went wrong: how many faults of each sort, and when a replica may have taken its master's place.
 #[derive(Default)]
 struct Faults {
     counts: HashMap<&'static str, u64>,
@@ -179,6 +180,7 @@ fn torment(
 ) -> Faults {
     let mut faults = Faults::default();
     let nodes = server.info["nodes"].as_array().map_or(0, Vec::len);
+    let replicated = proxies.is_empty();
     while now() < until {
         thread::sleep(Duration::from_millis(100 + dice.below(900)));
         let one = dice.below(PROCESSES as u64) as usize;
@@ -189,9 +191,14 @@ fn torment(
                     .as_str()
                     .unwrap_or_default()
                     .to_owned();
+                let begin = now();
                 server.verb(format!("pause {node}").trim());
                 thread::sleep(span);
                 server.verb(format!("resume {node}").trim());
+                // A master that is away for half a second is replaced, whoever asked for it.
+                if replicated {
+                    faults.fail_overs.push((begin, now()));
+                }
                 "server stopped"
             }
             1 => {
@@ -208,7 +215,7 @@ fn torment(
                 server.call(&["FLUSHALL"]);
                 "FLUSHALL"
             }
-            4 | 5 if proxies.is_empty() => {
+            4 | 5 if replicated => {
                 let begin = now();
                 // Sentinels refuse where no replica is in order yet after the last fault.
                 let done = server.try_verb("failover")["ok"] == true;
@@ -222,7 +229,7 @@ fn torment(
                 proxies[one].set(Fault::None);
                 fault.name()
             }
-            _ if proxies.is_empty() => continue,
+            _ if replicated => continue,
             _ => {
                 proxies[one].reset();
                 "reset"
