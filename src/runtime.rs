@@ -18,9 +18,9 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
@@ -55,7 +55,7 @@ struct Slot {
     runtime: Mutex<Option<Runtime>>,
     closed: AtomicBool,
     /// The slot that was published before, only kept reachable.
-    _previous: *mut Slot,
+    _previous: Option<&'static Slot>,
 }
 
 thread_local! {
@@ -114,6 +114,73 @@ pub(crate) fn block_on<F: Future>(deadline: Instant, future: F) -> Result<F::Out
             if parker.park(left.min(SLICE)) {
                 break;
             }
+        }
+    }
+}
+
+/// The runtime that a task uses: its own, and the library's where it is in none.
+pub(crate) fn home() -> Result<Handle> {
+    Handle::try_current().or_else(|_| handle())
+}
+
+/// `future` bounded by `deadline`, by the timers of `home`, also where the caller polls it outside of tokio.
+pub(crate) async fn timeout_at<F: Future>(
+    home: &Handle,
+    deadline: Instant,
+    future: F,
+) -> Option<F::Output> {
+    let bounded = {
+        let _context = home.enter();
+        tokio::time::timeout_at(deadline.into(), future)
+    };
+    bounded.await.ok()
+}
+
+/// A future of the library that the event loop of another language polls, on threads outside of any runtime:
+/// timers and sockets are those of the library's runtime, which is started if need be.
+///
+/// It ends with [`ErrorKind::Closed`] where that was shut down meanwhile, and in a forked child, which neither
+/// polls nor drops what its parent began: that may refer to threads that are not there.
+pub struct Hosted<F> {
+    future: Option<F>,
+    slot: &'static Slot,
+}
+
+/// See [`Hosted`].
+pub fn hosted<F: Future + Unpin>(future: F) -> Result<Hosted<F>> {
+    Ok(Hosted { future: Some(future), slot: slot()? })
+}
+
+impl<F: Future + Unpin> Future for Hosted<F> {
+    type Output = Result<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let slot = self.slot;
+        if slot.generation != fork::generation() {
+            let message = "begun by the process that forked this one";
+            return Poll::Ready(Err(Error::new(ErrorKind::Closed, message)));
+        }
+        if slot.closed.load(Ordering::Acquire) {
+            let message = "shut down while the operation was under way";
+            return Poll::Ready(Err(Error::new(ErrorKind::Closed, message)));
+        }
+        let Some(future) = &mut self.future else {
+            return Poll::Ready(Err(ErrorKind::Panic.into()));
+        };
+        let _context = slot.handle.enter();
+        pin!(tokio::task::unconstrained(future)).poll(context).map(Ok)
+    }
+}
+
+impl<F> Drop for Hosted<F> {
+    fn drop(&mut self) {
+        let future = self.future.take();
+        if self.slot.generation == fork::generation() {
+            // What it drops may be a timer or a socket.
+            let _context = self.slot.handle.enter();
+            drop(future);
+        } else {
+            mem::forget(future);
         }
     }
 }
@@ -229,7 +296,7 @@ fn slot() -> Result<&'static Slot> {
             handle: runtime.handle().clone(),
             runtime: Mutex::new(Some(runtime)),
             closed: AtomicBool::new(false),
-            _previous: pointer,
+            _previous: deref(pointer),
         }));
         let swapped = CURRENT.compare_exchange(pointer, fresh, Ordering::AcqRel, Ordering::Acquire);
         if swapped.is_err() {

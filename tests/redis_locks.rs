@@ -5,7 +5,7 @@ mod support;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use lighter_cache::{AnyCache, BlockingCache, ErrorKind, Lock, config::Config};
+use lighter_cache::{AnyCache, BlockingCache, ByteCache, ErrorKind, Lock, config::Config};
 use support::{SERVERS, Server, eventually};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -148,6 +148,69 @@ fn a_waiter_is_woken_when_it_is_given_back() {
     }
     // Well below the time after which it would have asked by itself.
     assert!(fastest < Duration::from_millis(100), "{fastest:?}");
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+#[test]
+fn tasks_take_it_one_at_a_time() {
+    let servers = Server::single();
+    for kind in ["", "hybrid+"] {
+        let url = servers.url_with("prefix=app&timeout=20s&connect_timeout=20s");
+        let cache = open(&format!("{kind}{url}"));
+        let inside = std::sync::Arc::new(AtomicBool::new(false));
+        let tasks: Vec<_> = (0..6)
+            .map(|_| {
+                let (cache, inside) = (cache.clone(), inside.clone());
+                async move {
+                    let mut last = 0;
+                    for _ in 0..10 {
+                        let lock = cache.lock_bytes(NAME, MINUTE, MINUTE).await.unwrap().unwrap();
+                        assert!(!inside.swap(true, Ordering::SeqCst));
+                        assert!(lock.fence() > last);
+                        last = lock.fence();
+                        assert!(lock.extend_async(MINUTE).await.unwrap());
+                        assert!(inside.swap(false, Ordering::SeqCst));
+                        assert!(lock.release_async().await.unwrap());
+                    }
+                }
+            })
+            .collect();
+        let runtime = runtime();
+        let running: Vec<_> = tasks.into_iter().map(|task| runtime.spawn(task)).collect();
+        for task in running {
+            runtime.block_on(task).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_task_that_is_dropped_gives_it_back() {
+    let servers = Server::single();
+    let cache = open(&servers.url_with("prefix=app&timeout=20s&connect_timeout=20s"));
+    let runtime = runtime();
+    let soon = Duration::from_millis(30);
+    let drop_amid = |wait: Duration| {
+        runtime.block_on(async {
+            let taking = cache.lock_bytes(NAME, MINUTE, wait);
+            assert!(tokio::time::timeout(soon, taking).await.is_err());
+        });
+    };
+    // Amid the wait for another's.
+    let held = take(&cache, MINUTE).unwrap();
+    drop_amid(MINUTE);
+    assert!(held.release().unwrap());
+    // Amid a trip of which nobody hears whether it took it.
+    servers.verb("pause");
+    drop_amid(Duration::ZERO);
+    servers.verb("resume");
+    assert!(cache.lock(NAME, MINUTE, MINUTE / 2).unwrap().unwrap().release().unwrap());
+    // Taken, and given back without a wait.
+    let held = runtime.block_on(cache.lock_bytes(NAME, MINUTE, Duration::ZERO)).unwrap().unwrap();
+    held.abandon();
+    assert!(cache.lock(NAME, MINUTE, MINUTE / 2).unwrap().unwrap().release().unwrap());
 }
 
 #[test]

@@ -343,6 +343,14 @@ impl ByteCache for AnyCache {
     ) -> BoxFuture<'a, Result<Option<Value>>> {
         each!(self, cache => cache.get_or_load_bytes(key, options, load))
     }
+    fn lock_bytes<'a>(
+        &'a self,
+        name: &'a [u8],
+        lease: Duration,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<Option<Lock>>> {
+        each!(self, cache => cache.lock_bytes(name, lease, wait))
+    }
     fn invalidate_tag_bytes<'a>(&'a self, tag: &'a [u8]) -> BoxFuture<'a, Result<()>> {
         each!(self, cache => cache.invalidate_tag_bytes(tag))
     }

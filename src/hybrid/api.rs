@@ -421,6 +421,14 @@ impl ByteCache for HybridCache {
     fn keys_bytes<'a>(&'a self, prefix: &'a [u8]) -> BoxFuture<'a, Result<Vec<Vec<u8>>>> {
         Box::pin(self.keys_async(prefix))
     }
+    fn lock_bytes<'a>(
+        &'a self,
+        name: &'a [u8],
+        lease: Duration,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<Option<Lock>>> {
+        Box::pin(self.take_lock_async(name, lease, wait))
+    }
     fn invalidate_tag_bytes<'a>(&'a self, tag: &'a [u8]) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.invalidate_tag_async(tag))
     }

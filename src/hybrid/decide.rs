@@ -275,6 +275,22 @@ impl HybridCache {
         }
     }
 
+    pub(super) async fn take_lock_async(
+        &self,
+        name: &[u8],
+        lease: Duration,
+        wait: Duration,
+    ) -> Result<Option<Lock>> {
+        match self.core.leg() {
+            Some(l2) => {
+                let per_trip = self.core.options.l2_timeout;
+                self.core.decided(l2.lock_within_async(name, lease, wait, per_trip).await)
+            }
+            None if self.core.l2.is_none() => self.core.l1.lock_bytes(name, lease, wait).await,
+            None => Err(away()),
+        }
+    }
+
     /// A set with options.
     pub(super) async fn set_ex_async(
         &self,

@@ -1,11 +1,13 @@
 //! The operations as futures: those of the blocking calls, ready at their first poll, but for one that has
 //! to be loaded.
 
+use std::time::Duration;
+
 use super::LocalCache;
 use crate::error::Result;
 use crate::ops::{
-    BlockingCache, BoxFuture, ByteCache, Found, GetOptions, Kind, Loaded, Remaining, SetOptions,
-    Swap, Ttl,
+    BlockingCache, BoxFuture, ByteCache, Found, GetOptions, Kind, Loaded, Lock, Remaining,
+    SetOptions, Swap, Ttl,
 };
 use crate::stats::CacheStats;
 use crate::value::Value;
@@ -142,6 +144,15 @@ impl ByteCache for LocalCache {
         load: BoxFuture<'a, Result<Option<Loaded>>>,
     ) -> BoxFuture<'a, Result<Option<Value>>> {
         Box::pin(self.load_once_async(key, options, load))
+    }
+
+    fn lock_bytes<'a>(
+        &'a self,
+        name: &'a [u8],
+        lease: Duration,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<Option<Lock>>> {
+        Box::pin(self.0.locks.acquire_async(name, lease, wait))
     }
 
     fn invalidate_tag_bytes<'a>(&'a self, tag: &'a [u8]) -> BoxFuture<'a, Result<()>> {

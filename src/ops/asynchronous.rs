@@ -2,8 +2,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
-use super::{Found, GetOptions, Kind, Loaded, Remaining, SetOptions, Swap, Ttl};
+use super::{Found, GetOptions, Kind, Loaded, Lock, Remaining, SetOptions, Swap, Ttl};
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::Result;
@@ -134,6 +135,18 @@ pub trait ByteCache: Send + Sync {
     fn delete_prefix_bytes<'a>(&'a self, prefix: &'a [u8]) -> BoxFuture<'a, Result<u64>> {
         let _ = prefix;
         unsupported(self.kind(), "delete_prefix")
+    }
+    /// Takes the lock `name` for `lease`, and waits for it up to `wait`; `None` where others had it all that
+    /// time. Otherwise as [`BlockingCache::lock`](super::BlockingCache::lock). Where the future is dropped,
+    /// the lock is given back.
+    fn lock_bytes<'a>(
+        &'a self,
+        name: &'a [u8],
+        lease: Duration,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<Option<Lock>>> {
+        let _ = (name, lease, wait);
+        unsupported(self.kind(), "lock")
     }
     /// All keys that begin with `prefix`, in no order.
     fn keys_bytes<'a>(&'a self, prefix: &'a [u8]) -> BoxFuture<'a, Result<Vec<Vec<u8>>>> {

@@ -1,10 +1,11 @@
 //! What the operations beyond get and set take and answer.
 
 use std::fmt;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Remaining, Ttl};
+use super::{BoxFuture, Remaining, Ttl};
 use crate::error::Result;
 use crate::value::Value;
 
@@ -132,6 +133,17 @@ pub(crate) trait HeldLock: Send + Sync {
     fn fence(&self) -> u64;
     fn extend(&self, lease: Duration) -> Result<bool>;
     fn release(&self) -> Result<bool>;
+    /// For tasks; of a lock for which nothing waits they are the same.
+    fn extend_async(&self, lease: Duration) -> BoxFuture<'_, Result<bool>> {
+        Box::pin(ready(self.extend(lease)))
+    }
+    fn release_async(&self) -> BoxFuture<'_, Result<bool>> {
+        Box::pin(ready(self.release()))
+    }
+    /// Gives it back and waits for nothing.
+    fn abandon(&self) {
+        let _ = self.release();
+    }
 }
 
 impl Lock {
@@ -154,6 +166,32 @@ impl Lock {
     /// Gives the lock back; false where the lease had run out.
     pub fn release(self) -> Result<bool> {
         self.0.release()
+    }
+
+    /// As [`Lock::extend`], from a task.
+    pub async fn extend_async(&self, lease: Duration) -> Result<bool> {
+        self.0.extend_async(lease).await
+    }
+
+    /// As [`Lock::release`], from a task. Where that is cancelled the lock is given back all the same.
+    pub async fn release_async(self) -> Result<bool> {
+        let lock = Abandoned(self);
+        lock.0.0.release_async().await
+    }
+
+    /// Gives the lock back without waiting for that, as dropping it may do for a few milliseconds.
+    pub fn abandon(self) {
+        self.0.abandon();
+    }
+}
+
+/// A lock that is given back without a wait where it is dropped.
+struct Abandoned(Lock);
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        // After a release it is not the holder's any more.
+        self.0.0.abandon();
     }
 }
 

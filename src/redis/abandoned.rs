@@ -20,11 +20,11 @@ use std::time::Instant;
 
 use ::redis::{Value as Reply, cmd};
 
+use super::Shared;
 use super::commands::Request;
 use super::connect;
 use super::pipe::Pipe;
 use super::state::State;
-use super::{Shared, trip};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::{self, Level};
 use crate::runtime;
@@ -137,7 +137,8 @@ impl Shared {
         if !state.abandoned.any.load(Ordering::Acquire) {
             return Ok(());
         }
-        let ended = trip::timeout(&trip::home()?, deadline, self.end_them(state, deadline)).await;
+        let ended =
+            runtime::timeout_at(&runtime::home()?, deadline, self.end_them(state, deadline)).await;
         ended.unwrap_or_else(|| Err(ErrorKind::Timeout.into())).map_err(not_sent)
     }
 

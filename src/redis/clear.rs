@@ -19,12 +19,13 @@ use ::redis::cluster_routing::Slot;
 use ::redis::{Cmd, Value as Reply};
 use tokio::task::{JoinError, JoinSet};
 
+use super::Shared;
 use super::commands::{Request, integer};
 use super::error_map::{Trip, checked, no_reply};
 use super::scan::{COUNT, Node, Walk};
-use super::{Shared, trip};
 use crate::config::HostPort;
 use crate::error::{ErrorKind, Result};
+use crate::runtime;
 
 /// How many keys the server is asked to look at in one trip where hardly any matches.
 const COUNT_OF_FEW: usize = 4 * COUNT;
@@ -46,7 +47,7 @@ impl Shared {
 
     async fn clear_nodes(self: &Arc<Self>, own: &[u8], per_trip: Duration) -> Result<u64> {
         self.front(own)?;
-        let (home, own) = (trip::home()?, Arc::<[u8]>::from(own));
+        let (home, own) = (runtime::home()?, Arc::<[u8]>::from(own));
         let mut clearing = JoinSet::new();
         for node in self.nodes(per_trip).await? {
             clearing
@@ -85,7 +86,7 @@ impl Shared {
         mut walk: Walk,
         wanted: impl Fn(&[u8]) -> bool + Send,
     ) -> Result<u64> {
-        let home = trip::home()?;
+        let home = runtime::home()?;
         let (mut removing, mut removed) = (JoinSet::new(), 0);
         while let Some(mut keys) = walk.page().await? {
             keys.retain(|key| wanted(key));
@@ -164,7 +165,7 @@ impl Shared {
     ) -> Result<Vec<Reply>, Trip> {
         let state = self.state();
         let _call = state.calls.enter_async(deadline).await.map_err(Trip::NotSent)?;
-        let home = trip::home().map_err(Trip::NotSent)?;
+        let home = runtime::home().map_err(Trip::NotSent)?;
         let sending = async {
             let pipe = self.pipe(state, &home).await.map_err(Trip::NotSent)?;
             let Some(cluster) = pipe.as_cluster() else {
@@ -172,7 +173,7 @@ impl Shared {
             };
             cluster.call_node(node, request, &home).await
         };
-        match trip::timeout(&home, deadline, sending).await {
+        match runtime::timeout_at(&home, deadline, sending).await {
             Some(replied) => replied,
             None => Err(Trip::Unknown(no_reply())),
         }

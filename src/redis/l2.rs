@@ -22,6 +22,7 @@ use crate::config::CommonOptions;
 use crate::envelope::{About, Header, Tag};
 use crate::error::{ErrorKind, Result};
 use crate::ops::{Lock, Remaining, Stale, Ttl};
+use crate::runtime;
 use crate::stats::Counter;
 use crate::value::Value;
 
@@ -378,14 +379,25 @@ impl RedisCache {
         self.shared.lock(name, lease, wait, per_trip)
     }
 
+    /// As [`RedisCache::lock_within`], from a task.
+    pub(crate) async fn lock_within_async(
+        &self,
+        name: &[u8],
+        lease: Duration,
+        wait: Duration,
+        per_trip: Duration,
+    ) -> Result<Option<Lock>> {
+        self.shared.lock_async(name, lease, wait, per_trip).await
+    }
+
     /// An operation of this cache bounded by `patience`; [`ErrorKind::Timeout`] past it.
     pub(crate) async fn within<T>(
         &self,
         patience: Duration,
         operation: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let home = super::trip::home()?;
-        match super::trip::timeout(&home, Instant::now() + patience, operation).await {
+        let home = runtime::home()?;
+        match runtime::timeout_at(&home, Instant::now() + patience, operation).await {
             Some(result) => result,
             None => Err(super::error_map::no_reply()),
         }

@@ -21,7 +21,6 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::trip;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime;
 
@@ -90,7 +89,7 @@ impl Limit {
     pub(super) async fn enter_async(&self, deadline: Instant) -> Result<InFlight<'_>> {
         match self.try_enter() {
             Some(call) => Ok(call),
-            None => match trip::timeout(&trip::home()?, deadline, self.wait()).await {
+            None => match runtime::timeout_at(&runtime::home()?, deadline, self.wait()).await {
                 Some(call) => call,
                 None => Err(self.too_many()),
             },

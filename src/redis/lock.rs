@@ -26,7 +26,7 @@ use super::{Shared, scripts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
 use crate::key::{KEY_MAX, RESERVED_PREFIX};
-use crate::ops::{HeldLock, Lock, Ttl};
+use crate::ops::{BoxFuture, HeldLock, Lock, Ttl};
 use crate::random;
 use crate::runtime;
 use crate::stats::Counter;
@@ -35,6 +35,9 @@ use crate::stats::Counter;
 const KEEP_MS: u64 = 24 * 3600 * 1000;
 /// Longest wait of a dropped lock for its own release.
 const DROP_MAX: Duration = Duration::from_millis(50);
+
+/// How much longer than its wait and its last trip a wait may take.
+const GRACE: Duration = Duration::from_millis(10);
 
 /// What is the same for all calls about one lock by one holder.
 #[derive(Clone)]
@@ -63,27 +66,63 @@ impl Shared {
         per_trip: Duration,
     ) -> Result<Option<Lock>> {
         runtime::refuse_library_thread()?;
+        let (ticket, lease_ms) = self.ticket(name, lease)?;
+        let until = end_of(wait);
+        let attempt = match now(ticket.attempt(&self.blocking_line(Some(per_trip)), lease_ms)) {
+            Ok(Attempt::Busy(_)) if wait.is_zero() => Ok(None),
+            Ok(Attempt::Busy(rest)) => {
+                let waiting = ticket.wait(lease_ms, until, rest);
+                runtime::block_on(until + per_trip + GRACE, waiting).and_then(|held| held)
+            }
+            Ok(Attempt::Held(fence)) => Ok(Some(fence)),
+            Err(error) => Err(error),
+        };
+        self.taken(ticket, attempt)
+    }
+
+    /// As [`Shared::lock`], from a task. Where that is cancelled, the lock is given back.
+    pub(super) async fn lock_async(
+        self: &Arc<Self>,
+        name: &[u8],
+        lease: Duration,
+        wait: Duration,
+        per_trip: Duration,
+    ) -> Result<Option<Lock>> {
+        let (ticket, lease_ms) = self.ticket(name, lease)?;
+        let until = end_of(wait);
+        let unnoticed = Unnoticed(Some(ticket.clone()));
+        let attempt = async {
+            match ticket.attempt(&self.task_line(Some(per_trip)), lease_ms).await? {
+                Attempt::Held(fence) => Ok(Some(fence)),
+                Attempt::Busy(_) if wait.is_zero() => Ok(None),
+                Attempt::Busy(rest) => {
+                    let waiting = ticket.wait(lease_ms, until, rest);
+                    let bounded =
+                        runtime::timeout_at(&runtime::home()?, until + per_trip + GRACE, waiting)
+                            .await;
+                    bounded.unwrap_or_else(|| Err(ErrorKind::Timeout.into()))
+                }
+            }
+        };
+        let attempt = attempt.await;
+        unnoticed.noticed();
+        self.taken(ticket, attempt)
+    }
+
+    fn ticket(self: &Arc<Self>, name: &[u8], lease: Duration) -> Result<(Ticket, u64)> {
         check_name(name)?;
         let lease_ms = lease_ms(lease)?;
         self.keyspace.needs_prefix()?;
         let key = |kind: &[u8]| [&self.keyspace.prefix[..], RESERVED_PREFIX, kind, name].concat();
         let token = random::bytes()?;
         let ticket = Ticket { shared: self.clone(), key: key(b"l:"), channel: key(b"w:"), token };
-        let until = Instant::now().checked_add(wait);
-        // A century is for ever.
-        let until = until.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_153_600_000));
-        let attempt = match now(ticket.attempt(&self.blocking_line(Some(per_trip)), lease_ms)) {
-            Ok(Attempt::Busy(_)) if wait.is_zero() => return Ok(None),
-            Ok(Attempt::Busy(rest)) => {
-                let bound = until + per_trip + Duration::from_millis(10);
-                runtime::block_on(bound, ticket.wait(lease_ms, until, rest)).and_then(|held| held)
-            }
-            Ok(Attempt::Held(fence)) => Ok(Some(fence)),
-            Err(error) => Err(error),
-        };
+        Ok((ticket, lease_ms))
+    }
+
+    /// What came of an attempt to take a lock: its fence, where it was taken.
+    fn taken(&self, ticket: Ticket, attempt: Result<Option<u64>>) -> Result<Option<Lock>> {
         match attempt {
-            Ok(Some(fence)) => Ok(Some(Lock::new(Held::new(ticket, fence)))),
-            Ok(None) => Ok(None),
+            Ok(fence) => Ok(fence.map(|fence| Lock::new(Held::new(ticket, fence)))),
             Err(error) => {
                 self.counters.count(Counter::Errors);
                 // It may have been taken without our knowing.
@@ -92,6 +131,30 @@ impl Shared {
                 }
                 Err(error)
             }
+        }
+    }
+}
+
+/// When a wait that begins now ends.
+fn end_of(wait: Duration) -> Instant {
+    let until = Instant::now().checked_add(wait);
+    // A century is for ever.
+    until.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_153_600_000))
+}
+
+/// A lock that may have been taken by a task that does not know it yet: given back, should it be dropped.
+struct Unnoticed(Option<Ticket>);
+
+impl Unnoticed {
+    fn noticed(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unnoticed {
+    fn drop(&mut self) {
+        if let Some(ticket) = &self.0 {
+            drop(ticket.release_in_background());
         }
     }
 }
@@ -174,6 +237,28 @@ impl Held {
         self.generation == fork::generation() && !self.over.load(Ordering::Acquire)
     }
 
+    async fn extend_over(&self, line: Line<'_>, lease: Duration) -> Result<bool> {
+        let lease_ms = lease_ms(lease)?;
+        if !self.is_ours() {
+            return Ok(false);
+        }
+        let call = scripts::EXTEND.call(&self.ticket.key[..]).arg(&self.ticket.token[..]);
+        let call = call.number(lease_ms.saturating_mul(1000));
+        let call = call.number(lease_ms.saturating_add(KEEP_MS));
+        let extended = line.run(&call, false).await.and_then(integer);
+        self.counted(extended).map(|held| held > 0)
+    }
+
+    async fn release_over(&self, line: Line<'_>) -> Result<bool> {
+        if !self.is_ours() {
+            return Ok(false);
+        }
+        let released = self.ticket.release(&line).await;
+        // Where that failed, dropping tries once more.
+        self.over.store(released.is_ok(), Ordering::Release);
+        self.counted(released)
+    }
+
     fn counted<T>(&self, outcome: Result<T>) -> Result<T> {
         if outcome.is_err() {
             self.ticket.shared.counters.count(Counter::Errors);
@@ -188,26 +273,26 @@ impl HeldLock for Held {
     }
 
     fn extend(&self, lease: Duration) -> Result<bool> {
-        let lease_ms = lease_ms(lease)?;
-        if !self.is_ours() {
-            return Ok(false);
-        }
-        let ticket = &self.ticket;
-        let call = scripts::EXTEND.call(&ticket.key[..]).arg(&ticket.token[..]);
-        let call = call.number(lease_ms.saturating_mul(1000));
-        let call = call.number(lease_ms.saturating_add(KEEP_MS));
-        let line = ticket.shared.blocking_line(None);
-        self.counted(now(line.run(&call, false)).and_then(integer)).map(|held| held > 0)
+        now(self.extend_over(self.ticket.shared.blocking_line(None), lease))
     }
 
     fn release(&self) -> Result<bool> {
-        if !self.is_ours() {
-            return Ok(false);
+        now(self.release_over(self.ticket.shared.blocking_line(None)))
+    }
+
+    fn extend_async(&self, lease: Duration) -> BoxFuture<'_, Result<bool>> {
+        Box::pin(self.extend_over(self.ticket.shared.task_line(None), lease))
+    }
+
+    fn release_async(&self) -> BoxFuture<'_, Result<bool>> {
+        Box::pin(self.release_over(self.ticket.shared.task_line(None)))
+    }
+
+    fn abandon(&self) {
+        if self.is_ours() {
+            self.over.store(true, Ordering::Release);
+            drop(self.ticket.release_in_background());
         }
-        let released = now(self.ticket.release(&self.ticket.shared.blocking_line(None)));
-        // Where that failed, dropping tries once more.
-        self.over.store(released.is_ok(), Ordering::Release);
-        self.counted(released)
     }
 }
 

@@ -92,6 +92,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::flight::Flights;
 use crate::metrics::Durations;
 use crate::ops::Kind;
+use crate::runtime;
 use crate::stats::Counters;
 use crate::value::Value;
 
@@ -226,9 +227,9 @@ impl RedisCache {
     pub(crate) async fn connect_async(&self) -> Result<()> {
         let shared = &self.shared;
         let connecting = async {
-            let home = trip::home()?;
+            let home = runtime::home()?;
             let pipe = shared.pipe(shared.state(), &home);
-            match trip::timeout(&home, shared.connect_deadline(), pipe).await {
+            match runtime::timeout_at(&home, shared.connect_deadline(), pipe).await {
                 Some(pipe) => pipe.map(drop),
                 None => Err(ErrorKind::Timeout.into()),
             }

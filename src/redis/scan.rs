@@ -12,10 +12,10 @@ use std::vec;
 
 use ::redis::{Cmd, Value as Reply, cmd};
 
+use super::Shared;
 use super::commands::{Keyspace, Request, surprise};
 use super::error_map::{Trip, checked, no_reply};
 use super::listen::masters;
-use super::{Shared, trip};
 use crate::config::HostPort;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KEY_MAX, RESERVED_PREFIX};
@@ -100,7 +100,7 @@ impl Shared {
         question: Cmd,
         deadline: Instant,
     ) -> Result<Reply> {
-        let home = trip::home()?;
+        let home = runtime::home()?;
         let asking = async {
             let pipe = self.pipe(self.state(), &home).await.map_err(Trip::NotSent)?;
             let Some(cluster) = pipe.as_cluster() else {
@@ -108,7 +108,7 @@ impl Shared {
             };
             cluster.ask_node(address, &question).await
         };
-        match trip::timeout(&home, deadline, asking).await {
+        match runtime::timeout_at(&home, deadline, asking).await {
             Some(Ok(reply)) => checked(reply),
             Some(Err(trip)) => Err(trip.into_error()),
             None => Err(no_reply()),

@@ -10,7 +10,8 @@ use super::presence::Settled;
 use crate::error::Result;
 use crate::key::check_key;
 use crate::ops::{
-    BoxFuture, ByteCache, Found, GetOptions, Kind, Loaded, Remaining, SetOptions, Stale, Swap, Ttl,
+    BoxFuture, ByteCache, Found, GetOptions, Kind, Loaded, Lock, Remaining, SetOptions, Stale,
+    Swap, Ttl,
 };
 use crate::stats::CacheStats;
 use crate::value::Value;
@@ -187,6 +188,16 @@ impl ByteCache for RedisCache {
 
     fn incr_bytes<'a>(&'a self, key: &'a [u8], delta: i64, ttl: Ttl) -> BoxFuture<'a, Result<i64>> {
         Box::pin(async move { self.task_line(None).incr(key, delta, ttl).await })
+    }
+
+    fn lock_bytes<'a>(
+        &'a self,
+        name: &'a [u8],
+        lease: Duration,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<Option<Lock>>> {
+        let per_trip = self.shared.endpoint.options.timeout;
+        Box::pin(self.shared.lock_async(name, lease, wait, per_trip))
     }
 
     fn invalidate_tag_bytes<'a>(&'a self, tag: &'a [u8]) -> BoxFuture<'a, Result<()>> {

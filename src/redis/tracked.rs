@@ -8,10 +8,10 @@ use super::abandoned::Used;
 use super::announce::{Announced, without_messages};
 use super::commands::{Replies, Request};
 use super::error_map::no_reply;
-use super::trip::{home, timeout};
 use super::{Shared, listen};
 use crate::error::{ErrorKind, Result};
 use crate::runtime;
+use crate::runtime::{home, timeout_at};
 
 impl Shared {
     /// A write of the owner of the invalidation stream: over the tracked connection while there is
@@ -92,7 +92,7 @@ impl Shared {
         let sent_at = Instant::now();
         let mut used = Used::by(request, &state.abandoned);
         used.pipe = Some(pipe.clone());
-        match timeout(&home, deadline, pipe.call(request, &home)).await {
+        match timeout_at(&home, deadline, pipe.call(request, &home)).await {
             Some(replied) => {
                 used.ended();
                 listen::replied(self, state, replied, sent_at)

@@ -26,7 +26,7 @@ use super::pipe::Pipe;
 use super::reads;
 use super::state::{Connecting, State};
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime;
+use crate::runtime::{self, home, timeout_at};
 
 /// What a call may still try.
 struct Budget {
@@ -365,7 +365,7 @@ impl Shared {
             let began = Instant::now();
             let mut used = Used::by(request, &state.abandoned);
             let call = self.call_pipe(state, request, &home, &mut used.pipe);
-            let outcome = timeout(&home, deadline, call).await;
+            let outcome = timeout_at(&home, deadline, call).await;
             let outcome = outcome.ok_or_else(|| ErrorKind::Timeout.into());
             match self.judged(state, request, outcome, used.ended(), began) {
                 Ok(replies) if replies.any(is_readonly) => {
@@ -423,22 +423,4 @@ impl Shared {
         state.gate.record(&pipe);
         sender.send_replace(Some(pipe));
     }
-}
-
-/// The runtime that asynchronous callers use.
-pub(super) fn home() -> Result<Handle> {
-    Handle::try_current().or_else(|_| runtime::handle())
-}
-
-/// `future` bounded by `deadline`, also where the caller polls it outside of tokio.
-pub(super) async fn timeout<F: Future>(
-    home: &Handle,
-    deadline: Instant,
-    future: F,
-) -> Option<F::Output> {
-    let bounded = {
-        let _context = home.enter();
-        tokio::time::timeout_at(deadline.into(), future)
-    };
-    bounded.await.ok()
 }

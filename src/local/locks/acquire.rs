@@ -1,6 +1,7 @@
 //! Taking a lock, waiting for it, holding it. Protocol and invariants: the module's head.
 
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use super::sync::{Instant, Mutex};
@@ -31,33 +32,26 @@ impl Locks {
         lease: Duration,
         wait: Duration,
     ) -> Result<Option<Lock>> {
-        check_name(name)?;
-        check_lease(lease)?;
-        let name: Arc<[u8]> = name.into();
-        let start = Instant::now();
-        // A time that does not fit is as good as for ever.
-        let deadline = start.checked_add(wait);
-        let held = |fence| {
-            let (table, name) = (self.0.clone(), name.clone());
-            Some(Lock::new(Held { table, name, fence, generation: fork::generation() }))
-        };
+        let request = Request::new(self, name, lease, wait)?;
         loop {
             let parker = Arc::new(Parker::default());
             let may_wait = !wait.is_zero() && !runtime::on_library_thread();
-            let ticket = may_wait.then(|| parker.clone());
-            let taken = |table: &mut Table, wake: &mut _| table.take(&name, lease, ticket, wake);
-            let number = match locked(&self.0, taken)? {
-                Place::Held(fence) => return Ok(held(fence)),
-                Place::Queued(number, _) => number,
-                Place::Nowhere if wait.is_zero() => return Ok(None),
-                Place::Nowhere => return Err(ErrorKind::Reentrant.into()),
+            let mut queued = match request.take(may_wait.then(|| Waker::from(parker.clone())))? {
+                Taken::Held(lock) => return Ok(Some(lock)),
+                Taken::Queued(queued) => queued,
+                Taken::Nowhere if wait.is_zero() => return Ok(None),
+                Taken::Nowhere => return Err(ErrorKind::Reentrant.into()),
             };
-            let mut queued = Queued { table: &self.0, name: &name, number: Some(number) };
-            match queued.wait(&parker, deadline)? {
-                Waited::Held(fence) => return Ok(held(fence)),
-                Waited::TooLong => return Ok(queued.leave().and_then(held)),
-                // A fork took the queue away, or the grant ran out before this thread ran.
-                Waited::Lost => {}
+            // Where it loses its place, a fork took the queue away, or the grant ran out before this thread ran.
+            loop {
+                match queued.look()? {
+                    Look::Held(lock) => return Ok(Some(lock)),
+                    Look::TooLong => return Ok(queued.leave()),
+                    Look::Lost => break,
+                    Look::Wait(time) => {
+                        parker.park(time);
+                    }
+                }
             }
         }
     }
@@ -68,7 +62,7 @@ impl Locks {
         locked(&self.0, |table, wake| {
             table.closed = true;
             let waiting = table.names.values().flat_map(|name| &name.queue);
-            wake.extend(waiting.map(|ticket| ticket.parker.clone()));
+            wake.extend(waiting.map(|ticket| ticket.waker.clone()));
         });
     }
 
@@ -85,65 +79,114 @@ impl Locks {
     }
 }
 
-/// A place in the queue, or a grant that was not noticed yet; given back when it is dropped.
-struct Queued<'a> {
-    table: &'a Mutex<Table>,
-    name: &'a [u8],
-    /// The ticket, unless it was given back or became a lock.
-    number: Option<u64>,
+/// One call's wish for a lock.
+pub(super) struct Request {
+    table: Arc<Mutex<Table>>,
+    name: Arc<[u8]>,
+    lease: Duration,
+    deadline: Option<Instant>,
 }
 
-enum Waited {
-    Held(u64),
+/// What an attempt came to.
+pub(super) enum Taken<'a> {
+    Held(Lock),
+    Queued(Queued<'a>),
+    /// Others have it, and nothing is to be waited by.
+    Nowhere,
+}
+
+impl Request {
+    pub(super) fn new(locks: &Locks, name: &[u8], lease: Duration, wait: Duration) -> Result<Self> {
+        check_name(name)?;
+        check_lease(lease)?;
+        // A time that does not fit is as good as for ever.
+        let deadline = Instant::now().checked_add(wait);
+        Ok(Self { table: locks.0.clone(), name: name.into(), lease, deadline })
+    }
+
+    /// Takes the lock, or a place in the queue for the one that `waker` wakes.
+    pub(super) fn take(&self, waker: Option<Waker>) -> Result<Taken<'_>> {
+        let place =
+            locked(&self.table, |table, wakes| table.take(&self.name, self.lease, waker, wakes))?;
+        Ok(match place {
+            Place::Held(fence) => Taken::Held(self.held(fence)),
+            Place::Queued(number, _) => Taken::Queued(Queued {
+                request: self,
+                number: Some(number),
+                shutdowns: runtime::shutdowns(),
+                generation: fork::generation(),
+            }),
+            Place::Nowhere => Taken::Nowhere,
+        })
+    }
+
+    fn held(&self, fence: u64) -> Lock {
+        let (table, name) = (self.table.clone(), self.name.clone());
+        Lock::new(Held { table, name, fence, generation: fork::generation() })
+    }
+}
+
+/// A place in the queue, or a grant that was not noticed yet; given back when it is dropped.
+pub(super) struct Queued<'a> {
+    request: &'a Request,
+    /// The ticket, unless it was given back or became a lock.
+    number: Option<u64>,
+    shutdowns: u32,
+    generation: u32,
+}
+
+/// What one who waits finds.
+pub(super) enum Look {
+    Held(Lock),
     TooLong,
+    /// It has to begin anew.
     Lost,
+    /// It looks again when it is woken, or after this time.
+    Wait(Duration),
 }
 
 impl Queued<'_> {
-    fn wait(&mut self, parker: &Parker, deadline: Option<Instant>) -> Result<Waited> {
-        let (shutdowns, generation) = (runtime::shutdowns(), fork::generation());
-        loop {
-            let (place, closed) = locked(self.table, |table, wakes| {
-                let number = self.number.unwrap_or(0);
-                let place = table.visit(self.name, wakes, |name, _, _| name.place_of(number));
-                (place.unwrap_or(Place::Nowhere), table.closed)
-            });
-            let lease_end = match place {
-                Place::Held(fence) => {
-                    self.number = None;
-                    return Ok(Waited::Held(fence));
-                }
-                Place::Nowhere => return Ok(Waited::Lost),
-                Place::Queued(_, lease_end) => lease_end,
-            };
-            if closed {
-                return Err(ErrorKind::Closed.into());
+    pub(super) fn look(&mut self) -> Result<Look> {
+        let (place, closed) = locked(&self.request.table, |table, wakes| {
+            let number = self.number.unwrap_or(0);
+            let place = table.visit(&self.request.name, wakes, |name, _, _| name.place_of(number));
+            (place.unwrap_or(Place::Nowhere), table.closed)
+        });
+        let lease_end = match place {
+            Place::Held(fence) => {
+                self.number = None;
+                return Ok(Look::Held(self.request.held(fence)));
             }
-            if runtime::shutdowns() != shutdowns {
-                return Err(Error::new(ErrorKind::Closed, "shut down while the call was waiting"));
-            }
-            if runtime::interrupted() {
-                return Err(ErrorKind::Interrupted.into());
-            }
-            // The interrupt check is foreign code, and may fork. Then another thread of the parent may have
-            // been waking the parker, which is not to be touched any more.
-            if fork::generation() != generation {
-                return Ok(Waited::Lost);
-            }
-            let now = Instant::now();
-            if deadline.is_some_and(|deadline| deadline <= now) {
-                return Ok(Waited::TooLong);
-            }
-            let next = [deadline, lease_end, Some(now + runtime::SLICE)];
-            let next = next.into_iter().flatten().min().unwrap_or(now);
-            parker.park(next.saturating_duration_since(now));
+            Place::Nowhere => return Ok(Look::Lost),
+            Place::Queued(_, lease_end) => lease_end,
+        };
+        if closed {
+            return Err(ErrorKind::Closed.into());
         }
+        if runtime::shutdowns() != self.shutdowns {
+            return Err(Error::new(ErrorKind::Closed, "shut down while the call was waiting"));
+        }
+        if runtime::interrupted() {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        // The interrupt check is foreign code, and may fork. Then another thread of the parent may have
+        // been waking this one, by what is not to be touched any more.
+        if fork::generation() != self.generation {
+            return Ok(Look::Lost);
+        }
+        let (now, deadline) = (Instant::now(), self.request.deadline);
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            return Ok(Look::TooLong);
+        }
+        let next = [deadline, lease_end, Some(now + runtime::SLICE)];
+        let next = next.into_iter().flatten().min().unwrap_or(now);
+        Ok(Look::Wait(next.saturating_duration_since(now)))
     }
 
-    /// Stops waiting; the fence if the lock was granted meanwhile.
-    fn leave(mut self) -> Option<u64> {
+    /// Stops waiting; the lock if it was granted meanwhile.
+    pub(super) fn leave(mut self) -> Option<Lock> {
         let number = self.number.take()?;
-        locked(self.table, |table, wakes| {
+        let fence = locked(&self.request.table, |table, wakes| {
             let left = |name: &mut Name, wakes: &mut Wakes, _| match name.place_of(number) {
                 Place::Held(fence) => Some(fence),
                 _ => {
@@ -151,16 +194,17 @@ impl Queued<'_> {
                     None
                 }
             };
-            table.visit(self.name, wakes, left).flatten()
-        })
+            table.visit(&self.request.name, wakes, left).flatten()
+        });
+        fence.map(|fence| self.request.held(fence))
     }
 }
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
         let Some(number) = self.number else { return };
-        locked(self.table, |table, wakes| {
-            table.visit(self.name, wakes, |name, wakes, _| name.quit(number, wakes));
+        locked(&self.request.table, |table, wakes| {
+            table.visit(&self.request.name, wakes, |name, wakes, _| name.quit(number, wakes));
         });
     }
 }

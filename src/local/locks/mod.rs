@@ -5,7 +5,7 @@
 //!
 //! # Protocol
 //! - A name is in the table while somebody holds it or waits for it. A holder is known by its fence.
-//! - Who must wait queues, and sleeps on a parker of its own, outside of the gate. Whoever finds the name
+//! - Who must wait queues, and sleeps outside of the gate until its waker is called. Whoever finds the name
 //!   free (by a release, or because the lease ran out) *grants* it to the first in the queue: fence and
 //!   lease begin then, under the table's lock, and the sleeper is woken to find them. A grant that its
 //!   owner does not notice in time runs out as any lease does.
@@ -22,7 +22,7 @@
 //! 4. The table's lock is held inside the fork gate, and nothing waits or is woken under it.
 //! 5. A forked child finds an empty table: the locks are its parent's.
 //!
-//! - `acquire`: taking a lock, waiting for it, holding it
+//! - `acquire`: taking a lock, waiting for it, holding it; `tasks`: waiting in a task
 //! - `table`: who holds a lock and who waits for it
 //!
 //! The files `acquire` and `table` are compiled a second time by `tests/locks_model.rs`, which replaces
@@ -30,6 +30,7 @@
 
 mod acquire;
 mod table;
+mod tasks;
 #[cfg(test)]
 mod tests;
 

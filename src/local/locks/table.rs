@@ -3,13 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::Wake;
+use std::task::Waker;
 use std::time::{Duration, SystemTime};
 
 use super::sync::{AtomicU64, Instant, Mutex, PoisonError};
 use crate::error::{ErrorKind, Result};
 use crate::fork;
-use crate::runtime::Parker;
 
 /// The largest fence that was handed out.
 static LAST_FENCE: AtomicU64 = AtomicU64::new(0);
@@ -43,7 +42,7 @@ pub(super) struct Holder {
 pub(super) struct Ticket {
     number: u64,
     lease: Duration,
-    pub(super) parker: Arc<Parker>,
+    pub(super) waker: Waker,
 }
 
 /// Where a caller stands.
@@ -57,7 +56,7 @@ pub(super) enum Place {
 }
 
 /// Those to be woken once the table is unlocked: the one that a grant went to, and the new first.
-pub(super) type Wakes = Vec<Arc<Parker>>;
+pub(super) type Wakes = Vec<Waker>;
 
 impl Table {
     /// Takes the lock if it is free, or queues with `ticket` if there is one.
@@ -65,7 +64,7 @@ impl Table {
         &mut self,
         name: &Arc<[u8]>,
         lease: Duration,
-        ticket: Option<Arc<Parker>>,
+        ticket: Option<Waker>,
         wakes: &mut Wakes,
     ) -> Result<Place> {
         if self.closed {
@@ -80,10 +79,10 @@ impl Table {
             entry.holder = Some(Holder { fence, until: now + lease, ticket: 0 });
             return Ok(Place::Held(fence));
         }
-        let Some(parker) = ticket else { return Ok(Place::Nowhere) };
+        let Some(waker) = ticket else { return Ok(Place::Nowhere) };
         self.last_ticket += 1;
         let number = self.last_ticket;
-        entry.queue.push_back(Ticket { number, lease, parker });
+        entry.queue.push_back(Ticket { number, lease, waker });
         Ok(entry.place_of(number))
     }
 
@@ -127,7 +126,7 @@ impl Name {
             return;
         }
         self.holder = self.queue.pop_front().map(|first| {
-            wakes.push(first.parker);
+            wakes.push(first.waker);
             let (fence, until) = (next_fence(wall_us()), now + first.lease);
             Holder { fence, until, ticket: first.number }
         });
@@ -135,7 +134,7 @@ impl Name {
     }
 
     pub(super) fn wake_first(&self, wakes: &mut Wakes) {
-        wakes.extend(self.queue.front().map(|first| first.parker.clone()));
+        wakes.extend(self.queue.front().map(|first| first.waker.clone()));
     }
 
     /// Takes a ticket out of the queue, or gives back what was granted to it.
@@ -177,7 +176,7 @@ pub(super) fn locked<R>(
         }
         access(&mut table, &mut wakes)
     };
-    wakes.into_iter().for_each(Wake::wake);
+    wakes.into_iter().for_each(Waker::wake);
     result
 }
 

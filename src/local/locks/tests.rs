@@ -64,6 +64,88 @@ fn names_are_locked_apart_and_a_drop_releases() {
     assert_eq!(locks.len(), 0);
 }
 
+/// A runtime of the program.
+fn programs_runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+#[test]
+fn tasks_and_threads_take_it_one_at_a_time() {
+    let _alone = runtime::tests::alone();
+    let locks = std::sync::Arc::new(Locks::new());
+    let held = std::sync::Arc::new(AtomicBool::new(false));
+    let program = programs_runtime();
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let (locks, held) = (locks.clone(), held.clone());
+            program.spawn(async move {
+                for _ in 0..100 {
+                    let lock = locks.acquire_async(b"job", LONG, LONG).await.unwrap().unwrap();
+                    assert!(!held.swap(true, SeqCst));
+                    tokio::task::yield_now().await;
+                    held.store(false, SeqCst);
+                    assert!(lock.release_async().await.unwrap());
+                }
+            })
+        })
+        .collect();
+    for _ in 0..100 {
+        let lock = take(&locks, b"job", LONG, LONG);
+        assert!(!held.swap(true, SeqCst));
+        held.store(false, SeqCst);
+        assert!(lock.release().unwrap());
+    }
+    for task in tasks {
+        program.block_on(task).unwrap();
+    }
+    assert_eq!(locks.len(), 0);
+}
+
+#[test]
+fn a_task_waits_until_its_deadline_or_the_end_of_the_lease_outside_of_a_runtime_too() {
+    let _alone = runtime::tests::alone();
+    let locks = Locks::new();
+    let lock = take(&locks, b"job", LONG, NOW);
+    // A thread that parks, and no runtime around it.
+    let block_on = |wait| {
+        let acquiring = locks.acquire_async(b"job", LONG, wait);
+        runtime::block_on(std::time::Instant::now() + LONG, acquiring).unwrap().unwrap()
+    };
+    assert!(block_on(NOW).is_none());
+    assert!(block_on(SHORT).is_none());
+    assert_eq!(locks.waiting(b"job"), 0);
+    assert!(lock.extend(SHORT).unwrap());
+    assert!(block_on(LONG).unwrap().fence() > lock.fence());
+    assert!(!lock.release().unwrap());
+}
+
+#[test]
+fn a_task_that_is_dropped_leaves_the_queue_and_gives_back_what_it_was_granted() {
+    let _alone = runtime::tests::alone();
+    let locks = std::sync::Arc::new(Locks::new());
+    let program = programs_runtime();
+    for granted in [false, true] {
+        let lock = take(&locks, b"job", LONG, NOW);
+        let mut waits = Box::pin(locks.acquire_async(b"job", LONG, LONG));
+        let polled = program.block_on(async {
+            std::future::poll_fn(|context| std::task::Poll::Ready(waits.as_mut().poll(context)))
+                .await
+        });
+        assert!(polled.is_pending());
+        assert_eq!(locks.waiting(b"job"), 1);
+        if granted {
+            assert!(lock.release().unwrap());
+            assert_eq!((locks.waiting(b"job"), locks.len()), (0, 1));
+            drop(waits);
+        } else {
+            drop(waits);
+            assert_eq!(locks.waiting(b"job"), 0);
+            assert!(lock.release().unwrap());
+        }
+        assert_eq!(locks.len(), 0);
+    }
+}
+
 #[test]
 fn a_wait_ends_at_its_deadline() {
     let _alone = runtime::tests::alone();
