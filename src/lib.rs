@@ -107,6 +107,8 @@ mod value;
 
 pub use crate::cache::{AnyCache, Cache};
 pub use crate::error::{Error, ErrorKind, Result};
+#[doc(hidden)]
+pub use crate::flight::Loaders;
 pub use crate::hybrid::HybridCache;
 pub use crate::key::{CacheKey, KEY_MAX, VALUE_MAX};
 pub use crate::local::{LocalCache, LocalCacheBuilder};

@@ -58,5 +58,6 @@ mod sync {
 
 pub(crate) use self::background::in_background;
 pub(crate) use self::cancellable::Cancellable;
+pub use self::nesting::Loaders;
 pub(crate) use self::nesting::inside_a_loader;
 pub(crate) use self::table::{Flights, Joined, Load};

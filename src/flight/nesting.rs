@@ -6,10 +6,10 @@
 //! library that belongs to a thread; it owns memory only while a loader runs.
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use super::sync::thread_local;
@@ -62,6 +62,30 @@ impl Drop for Nested {
                 *keys = Vec::new();
             }
         });
+    }
+}
+
+/// The loads that some code is inside of: for a binding whose loaders go on where no future of ours is polled,
+/// as in tasks of its own event loop.
+#[derive(Clone, Debug, Default)]
+pub struct Loaders(Vec<u64>);
+
+impl Loaders {
+    /// Those of the running code.
+    pub fn here() -> Self {
+        Self(with_keys(|keys| keys.clone()))
+    }
+
+    /// Runs `call` inside of them.
+    pub fn around<R>(&self, call: impl FnOnce() -> R) -> R {
+        let _nested: Vec<Nested> = self.0.iter().map(|hash| Nested::new(*hash)).collect();
+        call()
+    }
+
+    /// `future`, polled inside of them.
+    pub async fn wrap<F: Future>(self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        poll_fn(|context| self.around(|| future.as_mut().poll(context))).await
     }
 }
 

@@ -11,7 +11,7 @@ use crate::key::Key;
 use crate::{view, wait};
 
 /// The objects of an iterable of keys. A single key is iterable too, but never what was meant.
-fn objects<'py>(keys: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+pub(crate) fn objects<'py>(keys: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
     if keys.is_instance_of::<PyString>() || Buffer::of(keys)?.is_some() {
         return Err(PyTypeError::new_err("an iterable of keys is needed, not one key"));
     }
@@ -21,6 +21,11 @@ fn objects<'py>(keys: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
 /// The keys that `objects` mean.
 fn keys_of<'a>(objects: &'a [Bound<'_, PyAny>]) -> PyResult<Vec<Key<'a>>> {
     objects.iter().map(Key::of).collect()
+}
+
+/// Their bytes, copied.
+pub(crate) fn copies_of(objects: &[Bound<'_, PyAny>]) -> PyResult<Vec<Vec<u8>>> {
+    objects.iter().map(|object| Ok(Key::of(object)?.to_vec())).collect()
 }
 
 pub(crate) fn get_many<'py>(
@@ -73,7 +78,7 @@ pub(crate) fn warm(cache: &Bound<'_, Cache>, keys: &Bound<'_, PyAny>) -> PyResul
 type Pair<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
 
 /// The items of a mapping, or the pairs of an iterable.
-fn pairs<'py>(items: &Bound<'py, PyAny>) -> PyResult<Vec<Pair<'py>>> {
+pub(crate) fn pairs<'py>(items: &Bound<'py, PyAny>) -> PyResult<Vec<Pair<'py>>> {
     if let Ok(dict) = items.cast_exact::<PyDict>() {
         return Ok(dict.iter().collect());
     }

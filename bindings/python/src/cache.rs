@@ -20,7 +20,7 @@ use crate::mapping::Fallback;
 use crate::recipe::Recipe;
 use crate::slot::{self, Slot};
 use crate::ttl::{self, TtlArg};
-use crate::{batch, errors, events, found, mapping, stats, view, wait};
+use crate::{aio, batch, errors, events, found, mapping, stats, view, wait};
 
 /// A cache of bytes: what LocalCache, RedisCache and HybridCache have in common.
 ///
@@ -430,6 +430,13 @@ impl Cache {
     #[getter]
     fn closed(slf: &Bound<'_, Self>) -> bool {
         slot::is_closed(slf)
+    }
+
+    /// The operations for asyncio, as AsyncCache: `await cache.aio.get(key)`. A local operation completes at
+    /// once, no other blocks the event loop, and each may be cancelled.
+    #[getter]
+    fn aio<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        aio::of(slf)
     }
 
     /// "local", "redis" or "hybrid".

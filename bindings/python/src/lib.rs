@@ -12,6 +12,7 @@
 //! - `batch`, `mapping`: the operations that are more than one call of the core.
 //! - `load`, `lock`, `events`: those that call Python, and the lock that is held in between. `foreign`: how
 //!   threads of the library get into Python, and that none is there when the interpreter ends.
+//! - `aio`: the operations for asyncio; `around`: which loads the running code is inside of, for both.
 //! - `recipe`: the configuration that a cache is shown and pickled as.
 //!
 //! # Rules
@@ -20,7 +21,9 @@
 //! `load` and the listeners of `events`; only for these does a thread of it attach, by `foreign`.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod aio;
 mod argument;
+mod around;
 mod batch;
 mod buffer;
 mod cache;
@@ -49,6 +52,8 @@ mod wait;
 mod _native {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use super::aio::{AsyncCalls, AsyncLock};
     #[pymodule_export]
     use super::cache::Cache;
     #[pymodule_export]

@@ -25,7 +25,7 @@ use pyo3::types::PyBytes;
 use crate::buffer::Buffer;
 use crate::cache::Cache;
 use crate::key::Key;
-use crate::{errors, foreign, slot, view, wait};
+use crate::{around, errors, foreign, slot, view, wait};
 
 /// The calls of one cache that may load, by key.
 #[derive(Default)]
@@ -38,10 +38,10 @@ struct Group {
     failure: Mutex<Option<PyErr>>,
 }
 
-/// One call's membership in a group.
-struct Member<'a> {
-    loads: &'a Loads,
-    key: &'a [u8],
+/// One call's membership in a group. Made and dropped attached.
+pub(crate) struct Member {
+    cache: Py<Cache>,
+    key: Vec<u8>,
     group: Arc<Group>,
 }
 
@@ -71,7 +71,8 @@ pub(crate) fn get_or_set<'py>(
         return Ok(Some(found));
     }
     let core = slot::share(cache)?;
-    let member = cache.get().loads.join(&key);
+    let around = around::here(py)?;
+    let member = Member::new(cache, &key);
     let load = Arc::new(Load {
         loader: loader.clone().unbind(),
         group: Arc::downgrade(&member.group),
@@ -82,20 +83,16 @@ pub(crate) fn get_or_set<'py>(
         let load = Arc::clone(&load);
         Arc::new(move |_| load.run())
     };
-    let result = wait::detached_result(py, || core.get_or_load_owned(&key, options, owned))?;
+    let result = wait::detached_result(py, || {
+        around.unwrap_or_default().around(|| core.get_or_load_owned(&key, options, owned))
+    })?;
     let raised = locked(&load.raised).take();
     match (result, raised) {
         // A stale value was served instead. What is no Exception (Ctrl-C, for instance) can't be hidden.
         (Ok(_), Some(raised)) if !raised.is_instance_of::<PyException>(py) => Err(raised),
         (Ok(value), _) => value.map(|value| view::copy(py, &value)).transpose(),
         (Err(_), Some(raised)) => Err(raised),
-        (Err(error), None) if error.kind() == ErrorKind::Loader => {
-            let cause = locked(&member.group.failure).as_ref().map(|cause| cause.clone_ref(py));
-            let error = errors::raise(py, error);
-            error.set_cause(py, cause);
-            Err(error)
-        }
-        (Err(error), None) => Err(errors::raise(py, error)),
+        (Err(error), None) => Err(member.explain(py, error)),
     }
 }
 
@@ -117,22 +114,51 @@ fn at_once<'py>(cache: &Bound<'py, Cache>, key: &[u8]) -> PyResult<Option<Bound<
     .transpose()
 }
 
-impl Loads {
-    fn join<'a>(&'a self, key: &'a [u8]) -> Member<'a> {
-        let group = Arc::clone(locked(&self.0).entry(key.to_vec()).or_default());
-        Member { loads: self, key, group }
+impl Member {
+    pub(crate) fn new(cache: &Bound<'_, Cache>, key: &[u8]) -> Self {
+        let group = Arc::clone(locked(&cache.get().loads.0).entry(key.to_vec()).or_default());
+        Self { cache: cache.clone().unbind(), key: key.to_vec(), group }
+    }
+
+    /// The exception for an error of the core: a load by another call has its own as its cause.
+    #[cold]
+    pub(crate) fn explain(&self, py: Python<'_>, error: Error) -> PyErr {
+        let by_loader = error.kind() == ErrorKind::Loader;
+        let error = errors::raise(py, error);
+        if by_loader {
+            let cause = locked(&self.group.failure).as_ref().map(|cause| cause.clone_ref(py));
+            error.set_cause(py, cause);
+        }
+        error
+    }
+
+    /// Keeps the exception of this call's loader for those who wait for it.
+    pub(crate) fn note(&self, py: Python<'_>, error: &PyErr) {
+        self.group.note(py, error);
     }
 }
 
-impl Drop for Member<'_> {
+impl Drop for Member {
     fn drop(&mut self) {
-        let mut groups = locked(&self.loads.0);
+        let mut groups = locked(&self.cache.get().loads.0);
         // The last call of the group takes it away; what it held is dropped outside of the lock.
         let last = Arc::strong_count(&self.group) <= 2;
-        let gone = if last { groups.remove(self.key) } else { None };
+        let gone = if last { groups.remove(&self.key) } else { None };
         drop(groups);
         drop(gone);
     }
+}
+
+impl Group {
+    fn note(&self, py: Python<'_>, error: &PyErr) {
+        let before = locked(&self.failure).replace(error.clone_ref(py));
+        drop(before);
+    }
+}
+
+/// The name of an exception's class, which is all that the core hears of it.
+pub(crate) fn class_of(py: Python<'_>, error: &PyErr) -> String {
+    error.get_type(py).name().map_or_else(|_| "?".into(), |name| name.to_string())
 }
 
 impl Load {
@@ -157,13 +183,11 @@ impl Load {
         Ok(Some(Loaded::new(&*Buffer::value(&object)?)))
     }
 
-    /// Keeps the exception for whom it concerns. The class of it is all that the core hears.
+    /// Keeps the exception for whom it concerns.
     fn failed(&self, py: Python<'_>, error: PyErr) -> Error {
-        let class = error.get_type(py).name().map_or_else(|_| "?".into(), |name| name.to_string());
-        let message = format!("the loader raised {class}");
+        let message = format!("the loader raised {}", class_of(py, &error));
         if let Some(group) = self.group.upgrade() {
-            let before = locked(&group.failure).replace(error.clone_ref(py));
-            drop(before);
+            group.note(py, &error);
         }
         if thread::current().id() == self.caller {
             let before = locked(&self.raised).replace(error);

@@ -54,7 +54,7 @@ pub(crate) fn of<'py>(
 }
 
 /// A length of time that ends.
-fn finite(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Duration> {
+pub(crate) fn finite(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Duration> {
     let forever = || named(object.py(), "InvalidError", format!("{what} must be finite"));
     ttl::duration(object)?.ok_or_else(forever)
 }

@@ -11,6 +11,7 @@ Values are bytes: any contiguous buffer goes in, `bytes` (or a zero-copy `memory
 
 from collections.abc import MutableMapping as _MutableMapping
 
+from ._aio import AsyncCache
 from ._codec import Codec
 from ._errors import (
     AuthError,
@@ -39,13 +40,15 @@ from ._errors import (
 from ._events import Event
 from ._found import Found
 from ._life import shutdown
-from ._native import Cache, CacheKey, HybridCache, LocalCache, Lock, RedisCache, __version__, check, open
+from ._native import AsyncLock, Cache, CacheKey, HybridCache, LocalCache, Lock, RedisCache, __version__, check, open
 from ._stats import MemoizeStats, Stats
 
 # Only this kind can name its keys at no cost for others, which is what a mapping promises.
 _MutableMapping.register(LocalCache)
 
 __all__ = [
+    "AsyncCache",
+    "AsyncLock",
     "AuthError",
     "Cache",
     "CacheError",

@@ -147,18 +147,26 @@ class Memoized(_native.Memo, Generic[P, R]):
         # count the miss a second time.
         return self._cache.get(key) if self._cache.exists(key) else None
 
+    def _options(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """How a result is stored."""
+        tags = self._tags(*args, **kwargs) if callable(self._tags) else self._tags
+        return {**self._times, "tags": tags} if tags else self._times
+
+    def _not_kept(self, error: CacheError) -> None:
+        if not isinstance(error, TooBigError):
+            self._forgive(error)
+            return
+        with _flight.LOCK:
+            self._errors += 1
+
     def _keep(self, flight: Flight, key: bytes, data: bytes, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if flight.void:
             return
-        tags = self._tags(*args, **kwargs) if callable(self._tags) else self._tags
-        more = {**self._times, "tags": tags} if tags else self._times
+        options = self._options(args, kwargs)
         try:
-            self._cache.set(key, data, **more)
-        except TooBigError:
-            with _flight.LOCK:
-                self._errors += 1
+            self._cache.set(key, data, **options)
         except CacheError as error:
-            self._forgive(error)
+            self._not_kept(error)
         if flight.void:
             self._cache.delete(key)
 
@@ -239,7 +247,7 @@ class AsyncMemoized(Memoized[P, R]):
         key = self._key(args, kwargs)
         error = None
         try:
-            data = await self._reach(self._cache.get, key)
+            data = await self._cache.aio.get(key)
         except CacheError as raised:
             self._forgive(raised)
             data, error = None, raised
@@ -264,8 +272,10 @@ class AsyncMemoized(Memoized[P, R]):
 
     async def ainvalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """As `invalidate`, without blocking the event loop."""
-        gone: bool = await self._reach(self.invalidate, *args, **kwargs)
-        return gone
+        key = self._key(args, kwargs)
+        with _flight.LOCK:
+            self._void(key)
+        return await self._cache.aio.delete(key)
 
     def _void(self, key: bytes) -> None:
         for table in self._tables.values():
@@ -273,10 +283,23 @@ class AsyncMemoized(Memoized[P, R]):
             if flight is not None:
                 flight.void = True
 
-    async def _reach(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if self._cache.kind == "local":
-            return call(*args, **kwargs)
-        return await asyncio.to_thread(call, *args, **kwargs)
+    async def _look_again(self, key: bytes) -> bytes | None:
+        """As `_again`."""
+        return await self._cache.aio.get(key) if await self._cache.aio.exists(key) else None
+
+    async def _store(
+        self, flight: TaskFlight, key: bytes, data: bytes, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """As `_keep`."""
+        if flight.void:
+            return
+        options = self._options(args, kwargs)
+        try:
+            await self._cache.aio.set(key, data, **options)
+        except CacheError as error:
+            self._not_kept(error)
+        if flight.void:
+            await self._cache.aio.delete(key)
 
     async def _wait(self, flight: TaskFlight, table: Table[TaskFlight], key: bytes, leader: bool) -> Any:
         # The load is a task of its own: a caller that is cancelled takes nothing away from the others.
@@ -310,7 +333,7 @@ class AsyncMemoized(Memoized[P, R]):
         # This task has a context of its own.
         CURRENT.set(flight)
         try:
-            data = await self._reach(self._again, key) if look else None
+            data = await self._look_again(key) if look else None
             if data is not None:
                 self._hits(1)
                 return self._decoded(data), data
@@ -319,7 +342,7 @@ class AsyncMemoized(Memoized[P, R]):
             result = await self.__wrapped__(*args, **kwargs)  # type: ignore[misc]
             data = self._encoded(result)
             if data is not None:
-                await self._reach(self._keep, flight, key, data, args, kwargs)
+                await self._store(flight, key, data, args, kwargs)
             return self._result(result), data
         finally:
             with _flight.LOCK:
