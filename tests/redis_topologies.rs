@@ -8,6 +8,7 @@ use std::time::Duration;
 use lighter_cache::{
     AnyCache, BlockingCache, Error, ErrorKind, RedisCache, Result, Ttl, config::Config,
 };
+use support::chaos::{Chaos, Fault};
 use support::{SERVERS, Server, eventually, with_options};
 
 const HOUR: Ttl = Ttl::After(Duration::from_secs(3600));
@@ -303,6 +304,114 @@ fn a_cluster_is_read_from_the_nearest_nodes_where_asked_for() {
     support::eventually("all of them are read", || {
         keys.iter().all(|key| cache.get(key.as_bytes()).is_ok_and(|value| value.is_some()))
     });
+}
+
+/// A connection to each node of the Cluster, its port, and whether it is a master.
+fn nodes(servers: &Server) -> Vec<(redis::Connection, u16, bool)> {
+    let ports = servers.info["ports"].as_array().unwrap();
+    let each = ports.iter().map(|port| {
+        let port = port.as_u64().unwrap() as u16;
+        let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
+        let mut node = client.get_connection().unwrap();
+        let info: String = redis::cmd("INFO").arg("replication").query(&mut node).unwrap();
+        (node, port, info.contains("role:master"))
+    });
+    each.collect()
+}
+
+/// A connection to each node that is there.
+fn nodes_that_run(servers: &Server) -> Vec<redis::Connection> {
+    let ports = servers.info["ports"].as_array().unwrap();
+    let connect = |port: &serde_json::Value| {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
+        client.get_connection().ok()
+    };
+    ports.iter().filter_map(connect).collect()
+}
+
+/// The ports of all nodes that have slots, as this one names them.
+fn slots(node: &mut redis::Connection) -> Vec<u16> {
+    let ranges: Vec<redis::Value> = redis::cmd("CLUSTER").arg("SLOTS").query(node).unwrap();
+    let mut ports = Vec::new();
+    for range in ranges {
+        let redis::Value::Array(parts) = range else { panic!("{range:?}") };
+        for node in &parts[2..] {
+            let redis::Value::Array(parts) = node else { panic!("{node:?}") };
+            let redis::Value::Int(port) = parts[1] else { panic!("{node:?}") };
+            ports.push(port as u16);
+        }
+    }
+    ports
+}
+
+#[test]
+fn replicas_that_come_later_are_read() {
+    let servers = Server::start("cluster", "valkey");
+    let replicas: Vec<u16> = nodes(&servers)
+        .into_iter()
+        .filter_map(|(_, port, is_master)| (!is_master).then_some(port))
+        .collect();
+    for port in &replicas {
+        servers.verb(&format!("kill {port}"));
+    }
+    let mut first = nodes_that_run(&servers).remove(0);
+    eventually("the Cluster has no replicas", || slots(&mut first).len() == 3);
+    let cache = try_open(&servers.url_with("prefix=app&read_from=replica")).unwrap();
+    cache.set(b"k", b"v", HOUR).unwrap();
+    assert_eq!(&*cache.get(b"k").unwrap().unwrap(), b"v");
+    for port in &replicas {
+        servers.verb(&format!("restart {port}"));
+    }
+    eventually("a replica is read", || {
+        let before = gets(&servers).0;
+        let found = cache.get(b"k").unwrap();
+        found.is_some_and(|value| *value == *b"v") && gets(&servers).0 == before
+    });
+}
+
+#[test]
+fn of_the_nodes_of_a_cluster_those_are_read_that_are_not_far() {
+    let servers = Server::start("cluster", "redis");
+    for masters_are_far in [true, false] {
+        // The others, and clients, reach those that are far by a proxy alone, which holds everything up.
+        let mut proxies = Vec::new();
+        for (mut node, port, is_master) in nodes(&servers) {
+            let mut announced = 0;
+            if is_master == masters_are_far {
+                let proxy = Chaos::to(port);
+                proxy.set(Fault::Slow);
+                announced = proxy.port();
+                proxies.push(proxy);
+            }
+            let mut set = redis::cmd("CONFIG");
+            set.arg("SET").arg("cluster-announce-port").arg(announced);
+            set.exec(&mut node).unwrap();
+        }
+        eventually("all have heard of it", || {
+            nodes(&servers).iter_mut().all(|(node, ..)| {
+                // A replica is named again when it has heard its master by its new address.
+                let known = slots(node);
+                let far = |proxy: &Chaos| known.contains(&proxy.port());
+                known.len() == 6 && proxies.iter().all(far)
+            })
+        });
+        let options = "prefix=app&read_from=nearest&timeout=20s&connect_timeout=20s";
+        let cache = try_open(&servers.url_with(options)).unwrap();
+        let keys: Vec<String> = (0..30).map(|n| format!("key{n}")).collect();
+        for key in &keys {
+            cache.set(key.as_bytes(), key.as_bytes(), HOUR).unwrap();
+        }
+        eventually("only those that are near are read", || {
+            let before = gets(&servers);
+            for key in &keys {
+                // A replica may be behind for a moment.
+                cache.get(key.as_bytes()).unwrap();
+            }
+            let after = gets(&servers);
+            let (masters, replicas) = (after.0 - before.0, after.1 - before.1);
+            (masters, replicas) == if masters_are_far { (0, 30) } else { (30, 0) }
+        });
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@
 //!
 //! All within the deadline: it is the caller's, who drops the future.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ use super::endpoint::{Address, Endpoint};
 use super::error_map::{Trip, broken, from_redis, is_tryagain};
 use super::gate::backoff;
 use super::pipe::Pipe;
+use super::reads::REVIEWED;
 use super::scripts::is_for_two;
 use crate::config::HostPort;
 use crate::error::{Error, ErrorKind, Result};
@@ -115,6 +116,44 @@ impl Cluster {
             }
         }
         Ok(Replies::Many(replies))
+    }
+
+    /// Waits until the Cluster has nodes that it did not have a moment ago. The crate asks for them only when a
+    /// request fails: it would never read a replica that came later, or came back.
+    pub(super) async fn until_it_grows(&self) {
+        let mut known = None;
+        loop {
+            if let Some(nodes) = self.nodes().await {
+                if known.is_some_and(|before| !nodes.is_subset(&before)) {
+                    return;
+                }
+                known = Some(nodes);
+            }
+            tokio::time::sleep(REVIEWED).await;
+        }
+    }
+
+    /// The nodes that one of them names.
+    async fn nodes(&self) -> Option<HashSet<(Vec<u8>, i64)>> {
+        let mut question = cmd("CLUSTER");
+        question.arg("SLOTS");
+        let to = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
+        let reply = self.connection.clone().route_command(question, to).await.ok()?;
+        let Reply::Array(ranges) = reply else { return None };
+        let mut found = HashSet::new();
+        for range in ranges {
+            let Reply::Array(parts) = range else { return None };
+            // Behind the first and the last slot: address, port and more of each node.
+            for node in parts.into_iter().skip(2) {
+                let Reply::Array(node) = node else { return None };
+                if let Ok([Reply::BulkString(host), Reply::Int(port)]) =
+                    <[Reply; 2]>::try_from(node.into_iter().take(2).collect::<Vec<_>>())
+                {
+                    found.insert((host, port));
+                }
+            }
+        }
+        Some(found)
     }
 
     /// Asks one node, which only reads.

@@ -21,6 +21,7 @@ use super::connect::Link;
 use super::endpoint::Endpoint;
 use super::error_map::{Trip, broken, from_redis, not_reached, plain_redis};
 use super::stream::Guarded;
+use crate::config::ReadFrom;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How many requests may wait to be written.
@@ -125,7 +126,17 @@ impl Pipe {
     pub(super) async fn cluster(endpoint: &Endpoint, limit: usize, epoch: u64) -> Result<Self> {
         let cluster = Cluster::connect(endpoint, limit).await?;
         let cluster = cluster.map_err(|error| refused(&endpoint.describe(), &error))?;
-        let life = Life::new(epoch, Arc::default(), None);
+        let dead = Arc::new(AtomicBool::new(false));
+        let watch = (endpoint.options.read_from != ReadFrom::Primary).then(|| {
+            let (watched, mark) = (cluster.clone(), MarkDead(dead.clone()));
+            let watch = async move {
+                watched.until_it_grows().await;
+                // The next call connects anew, to all of them.
+                drop(mark);
+            };
+            tokio::spawn(watch).abort_handle()
+        });
+        let life = Life::new(epoch, dead, watch);
         Ok(Self { wire: Wire::Cluster(cluster), life: Arc::new(life) })
     }
 

@@ -31,8 +31,8 @@ use crate::random;
 
 /// How often the round trips are measured anew.
 const MEASURED: Duration = Duration::from_secs(10);
-/// How often a replica is looked at, whether it still is one.
-const REVIEWED: Duration = Duration::from_secs(1);
+/// How often a replica is looked at, whether it still is one, and whether there are others.
+pub(super) const REVIEWED: Duration = Duration::from_secs(1);
 /// Round trips of one measurement, of which the shortest counts.
 const TRIPS: usize = 3;
 /// Longest wait for one node.
