@@ -21,6 +21,7 @@ pub use self::choices::{
     Stale, Swap, Tier,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::random;
 
 /// The longest TTL, 100 years, in milliseconds. Longer ones are [`ErrorKind::Invalid`].
 pub const TTL_MAX_MS: u64 = 100 * 365 * 24 * 3600 * 1000;
@@ -57,6 +58,35 @@ impl Ttl {
             ms if ms <= TTL_MAX_MS => Ok(Some(ms)),
             _ => Err(too_long()),
         }
+    }
+}
+
+/// How long the values of one cache live.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ttls {
+    /// Those that are given none.
+    pub(crate) default: Option<Duration>,
+    /// The share, 0 to 1, by up to which each is shortened at random.
+    pub(crate) jitter: f64,
+}
+
+impl Ttls {
+    /// As [`Ttl::resolve`]; what the caller said, and no more.
+    #[inline]
+    pub(crate) fn said(&self, ttl: Ttl) -> Result<Option<u64>> {
+        ttl.resolve(self.default)
+    }
+
+    /// The same for a value that is stored now: drawn anew for each.
+    #[inline]
+    pub(crate) fn draw(&self, ttl: Ttl) -> Result<Option<u64>> {
+        Ok(self.said(ttl)?.map(|ms| self.shortened(ms)))
+    }
+
+    /// A time in milliseconds, less its random share.
+    #[inline]
+    pub(crate) fn shortened(&self, ms: u64) -> u64 {
+        random::shortened(ms, self.jitter)
     }
 }
 

@@ -431,6 +431,17 @@ impl Value {
         }
     }
 
+    /// Replaces the bytes of a plain value that nobody else holds, if they fill the same size of allocation;
+    /// false where nothing was done. For a value that is no entry of a table.
+    pub(crate) fn try_replace(&mut self, bytes: &[u8]) -> bool {
+        let fits = self.can_overwrite(bytes.len(), false);
+        if fits {
+            // SAFETY: just asked; the only holder is borrowed uniquely, and others could come by it alone.
+            unsafe { self.overwrite(bytes, self.expires_at(), None) };
+        }
+        fits
+    }
+
     #[cold]
     #[inline(never)]
     fn free(&mut self) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::settings::Settings;
-use crate::ops::Kind;
+use crate::ops::{Kind, Ttls};
 
 /// Options of every kind of cache.
 #[derive(Clone, Debug)]
@@ -32,6 +32,12 @@ pub struct CommonOptions {
     pub fleet_flight: bool,
     /// Keys that encrypt a Local cache's snapshots and what is stored in the server, `ID:BASE64,…`.
     pub encryption_keys: Option<Secret>,
+}
+
+impl CommonOptions {
+    pub(crate) fn ttls(&self) -> Ttls {
+        Ttls { default: self.default_ttl, jitter: self.ttl_jitter }
+    }
 }
 
 /// Options of the Local cache.

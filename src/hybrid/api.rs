@@ -155,6 +155,9 @@ impl BlockingCache for HybridCache {
 
     fn set(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<()> {
         let _timing = self.timed(Operation::Set);
+        if self.blocking_leg()?.is_none() && self.core.set_at_once(key, value, ttl)? {
+            return Ok(());
+        }
         self.wait(self.core.set(key, value, ttl))
     }
 

@@ -3,7 +3,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use super::breaker::Breaker;
 use super::protections::{Protection, Protections};
@@ -13,15 +12,14 @@ use super::tagged::Tagged;
 use super::trust::Trust;
 use super::watch;
 use super::world::World;
-use crate::config::{CommonOptions, HybridOptions, Invalidation};
+use crate::config::{HybridOptions, Invalidation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flight::Flights;
 use crate::fork;
 use crate::local::LocalCache;
 use crate::log::{self, Level};
 use crate::metrics::Durations;
-use crate::ops::{BlockingCache, Event, Ttl};
-use crate::random;
+use crate::ops::{BlockingCache, Event, Ttls};
 use crate::redis;
 use crate::stats::{CacheStats, Counter, Counters};
 use crate::value::Value;
@@ -51,27 +49,6 @@ pub(super) struct Core<W: World> {
     told: AtomicBool,
     /// Which process's tasks and writes the state speaks of; see [`Core::process`].
     process: AtomicU64,
-}
-
-/// How long values live that are stored with a [`Ttl`].
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Ttls {
-    /// Of values that are given none.
-    pub(super) default: Option<Duration>,
-    /// The share, 0 to 1, by up to which each is shortened at random.
-    pub(super) jitter: f64,
-}
-
-impl Ttls {
-    pub(super) fn of(common: &CommonOptions) -> Self {
-        Self { default: common.default_ttl, jitter: common.ttl_jitter }
-    }
-
-    /// In milliseconds, drawn anew for each value; `None` where it never ends.
-    pub(super) fn draw(&self, ttl: Ttl) -> Result<Option<u64>> {
-        let ttl_ms = ttl.resolve(self.default)?;
-        Ok(ttl_ms.map(|ms| random::shortened(ms, self.jitter)))
-    }
 }
 
 /// What a core is made with.

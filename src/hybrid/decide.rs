@@ -49,7 +49,7 @@ impl Drop for Deciding<'_> {
         if !self.unchanged {
             self.core.let_go(self.key, Because::Own);
         }
-        let _ = self.core.stripes.finish(self.key, token);
+        let _ = self.core.stripes.finish(token);
     }
 }
 

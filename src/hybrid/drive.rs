@@ -61,6 +61,16 @@ impl<W: World> Core<W> {
         self.set_within(key, value, ttl, self.options.l2_timeout).await
     }
 
+    /// As `set`, for what is done without asking L2; false where nothing was done.
+    pub(super) fn set_at_once(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<bool> {
+        let lifetime = self.lifetime(self.check_set(key, value, ttl)?);
+        if lifetime.is_over() || lifetime.stale_ms.is_some() {
+            return Ok(false);
+        }
+        self.process();
+        self.set_alone(key, value, lifetime.ttl_ms)
+    }
+
     pub(super) async fn set_within(
         &self,
         key: &[u8],
@@ -68,6 +78,9 @@ impl<W: World> Core<W> {
         ttl: Ttl,
         patience: Duration,
     ) -> Result<()> {
+        if self.set_at_once(key, value, ttl)? {
+            return Ok(());
+        }
         let lifetime = self.lifetime(self.check_set(key, value, ttl)?);
         self.store(key, value, lifetime, &[], patience).await
     }

@@ -45,7 +45,6 @@ use crate::local::Held;
 use crate::ops::{
     BlockingCache, BoxFuture, ByteCache, Loaded, Loader, OwnedLoader, SetOptions, Tier, Ttl,
 };
-use crate::random;
 use crate::redis::{Claimed, Turn};
 use crate::stats::Counter;
 use crate::value::{TagMark, Value};
@@ -103,7 +102,7 @@ impl Drop for Emptying<'_> {
     fn drop(&mut self) {
         if let Some(token) = self.token.take() {
             self.core.let_go(self.key, Because::Own);
-            let _ = self.core.stripes.finish(self.key, token);
+            let _ = self.core.stripes.finish(token);
         }
     }
 }
@@ -460,7 +459,7 @@ impl HybridCache {
         core.l1.remove_if(key, valid);
         let Some(common) = core.l2.as_ref().map(|l2| l2.common()) else { return };
         let ttl_ms = Ttl::After(common.negative_ttl).resolve(None).ok().flatten();
-        let left_ms = ttl_ms.map(|ms| random::shortened(ms, common.ttl_jitter));
+        let left_ms = ttl_ms.map(|ms| core.ttls.shortened(ms));
         if left_ms != Some(0) {
             let span = Span { negative: true, ..Span::plain(left_ms) };
             // Without memory it is asked for again, which is all that this saves.

@@ -58,7 +58,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::core::{Core, Parts, Ttls};
+use self::core::{Core, Parts};
 use self::protections::Protections;
 use self::stripes::STRIPES;
 use self::world::System;
@@ -66,6 +66,7 @@ use crate::config::{Config, HybridOptions, Invalidation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::VALUE_MAX;
 use crate::local::LocalCache;
+use crate::ops::Ttls;
 use crate::redis::RedisCache;
 use crate::runtime;
 
@@ -124,10 +125,8 @@ impl HybridCache {
                     "a Hybrid needs a Redis cache with a prefix: invalidations are heard by prefix",
                 ));
             }
-            Some(l2) => (Ttls::of(l2.common()), l2.max_value_bytes().min(l1.max_value_bytes())),
-            None => {
-                (Ttls { default: l1.default_ttl(), jitter: l1.ttl_jitter() }, l1.max_value_bytes())
-            }
+            Some(l2) => (l2.common().ttls(), l2.max_value_bytes().min(l1.max_value_bytes())),
+            None => (l1.ttls(), l1.max_value_bytes()),
         };
         // A stream of invalidations belongs to one Hybrid, and its writes go over that.
         let l2 = l2.map(|l2| l2.sibling(options.l2_timeout));
@@ -174,7 +173,7 @@ impl HybridCache {
         let mut redis = config.redis.clone();
         redis.timeout = config.hybrid.l2_timeout;
         let l2 = RedisCache::connect_lazily(&config.common, &redis)?;
-        let (ttls, max_value_bytes) = (Ttls::of(&config.common), config.common.max_value_bytes);
+        let (ttls, max_value_bytes) = (config.common.ttls(), config.common.max_value_bytes);
         let options = config.hybrid.clone();
         Ok((Self::of(l1, Some(l2.clone()), options, ttls, max_value_bytes), l2))
     }

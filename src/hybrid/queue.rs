@@ -28,7 +28,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::protections::{Protection, Protections};
@@ -118,6 +119,8 @@ struct Entry {
     replaying: bool,
     /// A clear has begun while it was being replayed: that may have landed behind the clear.
     shadowed: bool,
+    /// What it costs, about, with its key.
+    bytes: usize,
 }
 
 impl Write {
@@ -130,7 +133,7 @@ impl Write {
 }
 
 impl Entry {
-    fn bytes(&self, key: &[u8]) -> usize {
+    fn cost(&self, key: &[u8]) -> usize {
         let values = self.write.value().into_iter().chain(&self.seen).chain(&self.own);
         OVERHEAD + key.len() + values.map(|value| value.len() + bytes_of_tags(value)).sum::<usize>()
     }
@@ -230,9 +233,19 @@ impl Queue {
         let _inside = fork::enter();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = change(&mut state);
-        self.busy.store(state.len(), SeqCst);
-        self.version.store(state.version, SeqCst);
+        // Nobody else stores meanwhile, and most changes leave the first as it is.
+        if self.busy.load(Relaxed) != state.len() {
+            self.busy.store(state.len(), SeqCst);
+        }
+        // Whoever reads this version has to see that something is queued, and no more.
+        self.version.store(state.version, Release);
         result
+    }
+
+    /// As [`Queue::with`], for what changes nothing.
+    fn peek<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        let _inside = fork::enter();
+        look(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Keys that wait, and one for a pending clear.
@@ -252,7 +265,7 @@ impl Queue {
         if self.is_empty() || !self.protections.has(Protection::Tombstone) {
             return Look::Nothing;
         }
-        self.with(|state| match state.entries.get(key) {
+        self.peek(|state| match state.entries.get(key) {
             None if state.barrier.is_some() && self.protections.has(Protection::Barrier) => {
                 Look::AsInL1
             }
@@ -268,11 +281,24 @@ impl Queue {
         })
     }
 
+    /// Whether the queue itself says what `key` is; it is [`Look::Gone`] or [`Look::Holds`] then.
+    #[inline]
+    pub(super) fn knows(&self, key: &[u8], now: impl FnOnce() -> u64) -> bool {
+        if self.is_empty() || !self.protections.has(Protection::Tombstone) {
+            return false;
+        }
+        self.peek(|state| match state.entries.get(key).map(|entry| &entry.write) {
+            None => false,
+            Some(Write::Set { .. } | Write::Delete { .. }) => true,
+            Some(Write::Expire { until }) => until.is_some_and(|until| now() >= until),
+        })
+    }
+
     /// How a write of `key` that begins now may go, where L2 may be asked at all. A change of the TTL
     /// alone (`touch`) stays behind what is queued.
     pub(super) fn admit(&self, key: &[u8], touch: bool) -> Way {
         // In this order: an entry that comes after the version was read is newer than the write.
-        let began = self.version.load(SeqCst);
+        let began = self.version.load(Acquire);
         if self.is_empty() {
             return Way::Direct(Admission { began, entry: None });
         }
@@ -371,6 +397,27 @@ impl Queue {
             old
         });
         dropped.len()
+    }
+
+    /// As [`Queue::push`] of a plain set that has not been sent, where the last write of its key is another
+    /// and nobody has been given that: its bytes take the place of the other's. False where nothing was done.
+    pub(super) fn rewrite(&self, key: &[u8], value: &[u8], until: Option<u64>) -> bool {
+        self.with(|state| {
+            let Some(entry) = state.entries.get_mut(key) else { return false };
+            let Write::Set { value: old, until: end } = &mut entry.write else { return false };
+            let before = old.len();
+            let room = self.max_bytes.saturating_sub(state.bytes);
+            let fits = value.len().saturating_sub(before) <= room;
+            if entry.replaying || !fits || !old.try_replace(value) {
+                return false;
+            }
+            *end = until;
+            state.version += 1;
+            (entry.version, entry.written) = (state.version, state.version);
+            entry.bytes = entry.bytes + value.len() - before;
+            state.bytes = state.bytes + value.len() - before;
+            true
+        })
     }
 
     /// What may be replayed at `now`. It has to be given back by [`Queue::ended`] or
@@ -502,6 +549,35 @@ impl Entry {
         }
     }
 
+    /// A newer write takes this one's place; returns the one that it replaces.
+    fn supersede(
+        &mut self,
+        write: Write,
+        version: u64,
+        admission: Option<Admission>,
+        saw: Option<Value>,
+        landed: impl Iterator<Item = Value>,
+    ) -> Option<Write> {
+        self.version = version;
+        if let Some(admission) = admission {
+            self.returned(admission);
+        }
+        let saw = saw.filter(|_| admission.is_some());
+        saw.into_iter().chain(landed).for_each(|value| self.may_hold(value));
+        match (&mut self.write, write) {
+            (Write::Set { until, .. }, Write::Expire { until: new }) => {
+                *until = new;
+                None
+            }
+            // Nothing is there whose TTL could change.
+            (Write::Delete { .. }, Write::Expire { .. }) => None,
+            (old, new) => {
+                self.written = version;
+                Some(mem::replace(old, new))
+            }
+        }
+    }
+
     /// An admitted write is not on its way any more.
     fn returned(&mut self, admission: Admission) {
         if admission.entry == Some(self.born) {
@@ -559,9 +635,10 @@ impl State {
     /// Changes an entry and keeps the sum of bytes true.
     fn change<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Entry) -> R) -> Option<R> {
         let entry = self.entries.get_mut(key)?;
-        self.bytes -= entry.bytes(key);
         let result = change(entry);
-        self.bytes += entry.bytes(key);
+        let before = entry.bytes;
+        entry.bytes = entry.cost(key);
+        self.bytes = self.bytes + entry.bytes - before;
         Some(result)
     }
 
@@ -573,7 +650,7 @@ impl State {
     fn remove(&mut self, key: &[u8]) -> Option<Entry> {
         let entry = self.entries.remove(key)?;
         self.by_age.remove(&entry.born);
-        self.bytes -= entry.bytes(key);
+        self.bytes -= entry.bytes;
         Some(entry)
     }
 
@@ -587,48 +664,33 @@ impl State {
         saw: Option<Value>,
         landed: impl Iterator<Item = Value>,
     ) -> Option<Write> {
-        if !self.entries.contains_key(key) {
-            let name: Arc<[u8]> = key.into();
-            let mut own: Vec<Value> = landed.collect();
-            own.extend(self.take_recent(key));
-            let entry = Entry {
-                write,
-                version,
-                written: version,
-                born: version,
-                seen: saw,
-                own,
-                direct: 0,
-                replaying: false,
-                shadowed: false,
-            };
-            self.bytes += entry.bytes(key);
-            self.by_age.insert(version, name.clone());
-            self.entries.insert(name, entry);
-            return None;
+        if let Some(entry) = self.entries.get_mut(key) {
+            let old = entry.supersede(write, version, admission, saw, landed);
+            let before = entry.bytes;
+            entry.bytes = entry.cost(key);
+            self.bytes = self.bytes + entry.bytes - before;
+            return old;
         }
-        self.change(key, |entry| {
-            if let Some(admission) = admission {
-                entry.returned(admission);
-            }
-            entry.version = version;
-            saw.into_iter()
-                .filter(|_| admission.is_some())
-                .chain(landed)
-                .for_each(|value| entry.may_hold(value));
-            match (&mut entry.write, write) {
-                (Write::Set { until, .. }, Write::Expire { until: new }) => {
-                    *until = new;
-                    None
-                }
-                // Nothing is there whose TTL could change.
-                (Write::Delete { .. }, Write::Expire { .. }) => None,
-                (old, new) => {
-                    entry.written = version;
-                    Some(mem::replace(old, new))
-                }
-            }
-        })?
+        let mut own: Vec<Value> = landed.collect();
+        own.extend(self.take_recent(key));
+        let mut entry = Entry {
+            write,
+            version,
+            written: version,
+            born: version,
+            seen: saw,
+            own,
+            direct: 0,
+            replaying: false,
+            shadowed: false,
+            bytes: 0,
+        };
+        entry.bytes = entry.cost(key);
+        self.bytes += entry.bytes;
+        let name: Arc<[u8]> = key.into();
+        self.by_age.insert(version, name.clone());
+        self.entries.insert(name, entry);
+        None
     }
 
     /// Takes out what came up to `place`; what is being replayed may land yet, and has to be removed.

@@ -54,7 +54,10 @@ pub(super) struct ReadToken(u64);
 /// A write on its way. It must be given back by [`Stripes::finish`].
 #[derive(Debug)]
 #[must_use]
-pub(super) struct WriteToken(u64);
+pub(super) struct WriteToken {
+    stripe: usize,
+    word: u64,
+}
 
 impl Stripes {
     pub(super) fn new(stripes: usize, protections: Protections) -> Self {
@@ -67,8 +70,12 @@ impl Stripes {
         Self { words, hasher, protections }
     }
 
+    fn stripe(&self, key: &[u8]) -> usize {
+        self.hasher.hash_one(key) as usize % self.words.len()
+    }
+
     fn word(&self, key: &[u8]) -> &AtomicU64 {
-        &self.words[self.hasher.hash_one(key) as usize % self.words.len()]
+        &self.words[self.stripe(key)]
     }
 
     pub(super) fn begin_read(&self, key: &[u8]) -> ReadToken {
@@ -88,25 +95,27 @@ impl Stripes {
     }
 
     pub(super) fn begin_write(&self, key: &[u8]) -> WriteToken {
-        WriteToken(self.word(key).fetch_add(STEP + WRITE, SeqCst) + STEP + WRITE)
+        let stripe = self.stripe(key);
+        let word = self.words[stripe].fetch_add(STEP + WRITE, SeqCst) + STEP + WRITE;
+        WriteToken { stripe, word }
     }
 
     /// As [`Stripes::begin_write`], if nothing happened on the key's stripe since `token` was taken, and
     /// no write was on its way then.
     pub(super) fn begin_write_after(&self, key: &[u8], token: ReadToken) -> Option<WriteToken> {
-        let begun = token.0 + STEP + WRITE;
-        let swap = || self.word(key).compare_exchange(token.0, begun, SeqCst, SeqCst);
-        (token.0 & WRITES == 0 && swap().is_ok()).then_some(WriteToken(begun))
+        let (stripe, word) = (self.stripe(key), token.0 + STEP + WRITE);
+        let swap = || self.words[stripe].compare_exchange(token.0, word, SeqCst, SeqCst);
+        (token.0 & WRITES == 0 && swap().is_ok()).then_some(WriteToken { stripe, word })
     }
 
-    /// Whether anything else happened on the stripe of `key` since this write began, or happens now.
-    pub(super) fn overlapped(&self, key: &[u8], token: &WriteToken) -> bool {
-        token.0 & WRITES != WRITE || self.word(key).load(SeqCst) != token.0
+    /// Whether anything else happened on the stripe of this write since it began, or happens now.
+    pub(super) fn overlapped(&self, token: &WriteToken) -> bool {
+        token.word & WRITES != WRITE || self.words[token.stripe].load(SeqCst) != token.word
     }
 
     /// Ends a write; true if nothing happened on its stripe since it began.
-    pub(super) fn finish(&self, key: &[u8], token: WriteToken) -> bool {
-        let undisturbed = self.word(key).fetch_sub(WRITE, SeqCst) == token.0;
+    pub(super) fn finish(&self, token: WriteToken) -> bool {
+        let undisturbed = self.words[token.stripe].fetch_sub(WRITE, SeqCst) == token.word;
         undisturbed || !self.protections.has(Protection::Overlap)
     }
 
@@ -174,7 +183,7 @@ mod tests {
         let during = stripes.begin_read(b"k");
         assert!(!stripes.may_fill(b"k", before));
         assert!(!stripes.may_fill(b"k", during));
-        assert!(stripes.finish(b"k", write));
+        assert!(stripes.finish(write));
         assert!(!stripes.may_fill(b"k", before));
         assert!(!stripes.may_fill(b"k", during));
         let after = stripes.begin_read(b"k");
@@ -186,17 +195,17 @@ mod tests {
         let stripes = Stripes::new(STRIPES, Protections::default());
         let first = stripes.begin_write(b"k");
         let second = stripes.begin_write(b"k");
-        assert!(stripes.finish(b"k", second));
-        assert!(!stripes.finish(b"k", first));
+        assert!(stripes.finish(second));
+        assert!(!stripes.finish(first));
         let first = stripes.begin_write(b"k");
         let second = stripes.begin_write(b"k");
-        assert!(!stripes.finish(b"k", first));
-        assert!(!stripes.finish(b"k", second));
+        assert!(!stripes.finish(first));
+        assert!(!stripes.finish(second));
         let alone = stripes.begin_write(b"k");
-        assert!(stripes.finish(b"k", alone));
+        assert!(stripes.finish(alone));
         let disturbed = stripes.begin_write(b"k");
         stripes.void(b"k");
-        assert!(!stripes.finish(b"k", disturbed));
+        assert!(!stripes.finish(disturbed));
     }
 
     #[test]
@@ -207,7 +216,7 @@ mod tests {
         let during = stripes.begin_read(b"k");
         let write = stripes.begin_write(b"k");
         stripes.finish_all();
-        assert!(!stripes.finish(b"k", write));
+        assert!(!stripes.finish(write));
         assert!(!stripes.may_fill(b"k", token));
         assert!(!stripes.may_fill(b"k", during));
         stripes.forget_writes();

@@ -144,7 +144,7 @@ impl<W: World> Drop for Invalidating<'_, W> {
             core.count_dropped(dropped, "too many tags wait");
         }
         if let Some(token) = self.token.take() {
-            let _ = core.stripes.finish(&record_key(tag), token);
+            let _ = core.stripes.finish(token);
         }
         if self.waits {
             core.start_replay();
@@ -155,24 +155,20 @@ impl<W: World> Drop for Invalidating<'_, W> {
 /// Writes of records under way, for as long as it lives.
 struct Recording<'a, W: World> {
     core: &'a Core<W>,
-    records: Vec<(Vec<u8>, WriteToken)>,
+    tokens: Vec<WriteToken>,
 }
 
 impl<'a, W: World> Recording<'a, W> {
     fn begin(core: &'a Core<W>, tags: &[&[u8]]) -> Self {
-        let begin = |tag: &&[u8]| {
-            let record = record_key(tag);
-            let token = core.stripes.begin_write(&record);
-            (record, token)
-        };
-        Self { core, records: tags.iter().map(begin).collect() }
+        let begin = |tag: &&[u8]| core.stripes.begin_write(&record_key(tag));
+        Self { core, tokens: tags.iter().map(begin).collect() }
     }
 }
 
 impl<W: World> Drop for Recording<'_, W> {
     fn drop(&mut self) {
-        for (record, token) in self.records.drain(..) {
-            let _ = self.core.stripes.finish(&record, token);
+        for token in self.tokens.drain(..) {
+            let _ = self.core.stripes.finish(token);
         }
     }
 }

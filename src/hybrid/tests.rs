@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::core::{Core, Parts, Ttls};
+use super::core::{Core, Parts};
 use super::protections::Protections;
 use super::queue::{End, Look, Step};
 use super::read::{Hit, Read};
@@ -14,7 +14,7 @@ use super::world::{Got, Replay, Replayed};
 use crate::config::{HybridOptions, L1Alone};
 use crate::error::{Error, ErrorKind};
 use crate::local::LocalCache;
-use crate::ops::Remaining;
+use crate::ops::{Remaining, Ttl, Ttls};
 use crate::value::Value;
 
 const NOW: u64 = 1_000_000;
@@ -145,6 +145,49 @@ fn a_replay_may_replace_what_was_seen_and_what_is_our_own() {
     assert!(known.contains(&b"two".to_vec()));
     assert!(core.queue.ended(&job, End::Replied(Replayed::Foreign)), "it is lost");
     assert!(core.queue.is_empty());
+}
+
+#[test]
+fn while_l2_is_bypassed_a_set_takes_the_place_of_the_queued_one() {
+    let core = core();
+    assert!(!core.set_at_once(b"k", b"one", Ttl::Never).expect("memory"), "L2 is asked");
+    core.breaker.trip();
+    for value in [b"one", b"two", b"six"] {
+        assert!(core.set_at_once(b"k", value, Ttl::Never).expect("memory"));
+    }
+    assert_eq!((core.stats().queued_writes, core.stats().sets), (1, 3));
+    assert_eq!(bytes(core.get_alone(b"k")).as_deref(), Some(&b"six"[..]));
+    core.l1.remove_all();
+    assert_eq!(bytes(core.get_alone(b"k")).as_deref(), Some(&b"six"[..]));
+    let (write, known, job) = next(&core).expect("it waits");
+    assert!(known.is_empty(), "none of them was sent");
+    // What is on its way stays as it is.
+    assert!(core.set_at_once(b"k", b"ten", Ttl::Never).expect("memory"));
+    assert!(matches!(write, Replay::Set(value, None) if &value[..] == b"six"));
+    core.queue.ended(&job, End::Replied(Replayed::Applied));
+    let (write, known, job) = next(&core).expect("the last one came meanwhile");
+    assert!(matches!(write, Replay::Set(value, None) if &value[..] == b"ten"));
+    assert_eq!(known, [b"six"]);
+    core.queue.ended(&job, End::Replied(Replayed::Applied));
+    assert!(core.queue.is_empty());
+}
+
+#[test]
+fn sets_that_take_anothers_place_stay_within_the_bound_of_bytes() {
+    let core = core_with(|options| options.replay_bytes = 700);
+    core.breaker.trip();
+    let set = |key: &[u8], length: usize| {
+        assert!(core.set_at_once(key, &vec![b'x'; length], Ttl::Never).expect("memory"));
+    };
+    for round in 0..50 {
+        set(b"a", 30);
+        // Of the same size of allocation, and of another.
+        set(b"b", 33 + round % 7);
+        set(b"b", 60);
+    }
+    assert_eq!((core.stats().queued_writes, core.stats().dropped_writes), (2, 0));
+    set(b"b", 400);
+    assert_eq!((core.stats().queued_writes, core.stats().dropped_writes), (1, 1));
 }
 
 #[test]

@@ -69,12 +69,12 @@ impl<'a, W: World> Write<'a, W> {
         }
         // Before the stripe says that it has ended: a fill after that knows better, and forgets this.
         if let Change::Set { .. } = self.change
-            && (core.stripes.overlapped(key, &token) || core.held(key).is_none())
+            && (core.stripes.overlapped(&token) || core.held(key).is_none())
             && let Some(value) = self.change.value()
         {
             core.queue.remember(key, value, Because::Own);
         }
-        if !core.stripes.finish(key, token) {
+        if !core.stripes.finish(token) {
             core.let_go(key, Because::Own);
         }
     }
@@ -88,7 +88,7 @@ impl<'a, W: World> Write<'a, W> {
         } else {
             let mut whole = self;
             if let Some(token) = whole.token.take() {
-                let _ = core.stripes.finish(whole.key, token);
+                let _ = core.stripes.finish(token);
             }
         }
     }
@@ -104,7 +104,7 @@ impl<'a, W: World> Write<'a, W> {
             // No memory for it: the caller's next read may see the old value, so L1 lets go as well.
             core.l1.remove(key);
             core.count_dropped(1, "no memory");
-            let _ = core.stripes.finish(key, token);
+            let _ = core.stripes.finish(token);
             return;
         };
         let own = write.value().cloned().filter(|_| landed);
@@ -117,10 +117,23 @@ impl<'a, W: World> Write<'a, W> {
         let own = own.into_iter().chain(other);
         let dropped = core.queue.push(key, write, direct, self.saw.take(), own);
         core.count_dropped(dropped, "the queue is full");
-        if !core.stripes.finish(key, token) {
+        if !core.stripes.finish(token) {
             // Another write overlapped, and L1 may hold the one of them that the queue does not.
             core.let_go(key, Because::Own);
         }
+    }
+
+    /// The queue has it in the place of another write of the key ([`Queue::rewrite`]), and so has L1.
+    ///
+    /// [`Queue::rewrite`]: super::queue::Queue::rewrite
+    fn rewritten(mut self) {
+        if let Some(token) = self.token.take()
+            && !self.core.stripes.finish(token)
+        {
+            // Another write overlapped, and L1 may hold the one of them that the queue does not.
+            self.core.let_go(self.key, Because::Own);
+        }
+        self.core.start_replay();
     }
 
     /// L2 holds something newer.
@@ -136,7 +149,7 @@ impl<'a, W: World> Write<'a, W> {
         }
         self.core.let_go(self.key, Because::Own);
         if let Some(token) = self.token.take() {
-            let _ = self.core.stripes.finish(self.key, token);
+            let _ = self.core.stripes.finish(token);
         }
     }
 }
@@ -215,8 +228,7 @@ impl<W: World> Core<W> {
     }
 
     fn knows(&self, key: &[u8]) -> bool {
-        !self.queue.is_empty()
-            && !matches!(self.queue.look(key, self.world.now_ms()), Look::Nothing | Look::AsInL1)
+        self.queue.knows(key, || self.world.now_ms())
     }
 
     /// Stores into L1; the write then goes to L2, or into the queue.
@@ -228,6 +240,31 @@ impl<W: World> Core<W> {
         ttl_ms: Option<u64>,
     ) -> Result<Write<'a, W>> {
         self.begin_set_as(key, value, ttl_ms, None)
+    }
+
+    /// Stores a plain value where L2 is bypassed: into L1 and the queue. False where it has to be stored as
+    /// others are.
+    pub(super) fn set_alone(&self, key: &[u8], value: &[u8], ttl_ms: Option<u64>) -> Result<bool> {
+        if self.l2.is_none() || self.breaker.allows() {
+            return Ok(false);
+        }
+        // Should L2 come back at this moment, the write waits in the queue all the same.
+        let (token, epoch) = (self.stripes.begin_write(key), self.trust.epoch());
+        let until = self.until(ttl_ms);
+        if !self.queue.rewrite(key, value, until) {
+            self.begin_set_with(key, value, ttl_ms, None, token)?.queue(false);
+            return Ok(true);
+        }
+        let change = Change::Set { value, until, conditions: None };
+        let token = Some(token);
+        let write = Write { core: self, key, change, saw: None, way: Way::Queue, token };
+        // The queue came first, for once: where L1 holds the key, reads do not look there.
+        if self.keep(key, value, &Span::plain(ttl_ms), &[], epoch, || true).is_err() {
+            self.l1.remove(key);
+        }
+        self.counters.count(Counter::Sets);
+        write.rewritten();
+        Ok(true)
     }
 
     /// As [`Core::begin_set`], with what the value has besides.
@@ -414,7 +451,7 @@ impl<W: World> Write<'_, W> {
             self.core.queue.refused(self.key, admission);
         }
         if let Some(token) = self.token.take() {
-            let _ = self.core.stripes.finish(self.key, token);
+            let _ = self.core.stripes.finish(token);
         }
     }
 }

@@ -7,7 +7,6 @@
 //! the removal takes, so either the fill is refused, or the removal comes after it and takes it out.
 
 use std::sync::atomic::Ordering::Acquire;
-use std::time::Duration;
 
 use super::LocalCache;
 use super::lifetime::Birth;
@@ -17,7 +16,7 @@ use crate::config::{CommonOptions, LocalOptions};
 use crate::error::Result;
 use crate::fork::{self, Inside};
 use crate::key::{check_key, check_value};
-use crate::ops::{BlockingCache, Event};
+use crate::ops::{BlockingCache, Event, Ttls};
 use crate::value::{Attributes, Extra, NEVER, TagMark, Value};
 
 /// An entry as a Hybrid sees it.
@@ -269,14 +268,9 @@ impl LocalCache {
         self.0.subscriptions.emit(event, key);
     }
 
-    /// The TTL of values that are given none.
-    pub(crate) fn default_ttl(&self) -> Option<Duration> {
-        self.0.lifetimes.default_ttl
-    }
-
-    /// The share by up to which TTLs are shortened.
-    pub(crate) fn ttl_jitter(&self) -> f64 {
-        self.0.lifetimes.jitter
+    /// How long its values live.
+    pub(crate) fn ttls(&self) -> Ttls {
+        self.0.lifetimes.ttls
     }
 
     /// The largest value that it takes, in bytes.

@@ -7,16 +7,13 @@ use super::store::KeyHash;
 use super::tags;
 use crate::error::Result;
 use crate::fork::Inside;
-use crate::ops::{Remaining, SetOptions, Stale, Ttl};
-use crate::random;
+use crate::ops::{Remaining, SetOptions, Stale, Ttl, Ttls};
 use crate::value::{Attributes, Entry, Extra, NEVER, TagMark, Value};
 
 /// How entries of a cache live where a call says nothing else.
 #[derive(Clone, Debug)]
 pub(super) struct Lifetimes {
-    pub(super) default_ttl: Option<Duration>,
-    /// Largest share by which a TTL is shortened at random.
-    pub(super) jitter: f64,
+    pub(super) ttls: Ttls,
     /// How long past its TTL a value may be served.
     pub(super) stale_ms: u64,
     /// The share of its TTL after which a value is to be loaded anew.
@@ -113,7 +110,7 @@ impl LocalCache {
     #[cfg_attr(not(feature = "capi"), allow(dead_code, reason = "for the C API alone"))]
     pub(crate) fn default_ttl_ms(&self) -> Option<u64> {
         // It was checked when the cache was made.
-        Ttl::Default.resolve(self.0.lifetimes.default_ttl).unwrap_or(None)
+        self.0.lifetimes.ttls.said(Ttl::Default).unwrap_or(None)
     }
 
     /// When something with this TTL expires, given that it is stored now. `None`: at once.
@@ -125,8 +122,7 @@ impl LocalCache {
     /// The milliseconds of a TTL, shortened as `ttl_jitter` asks; `None` where it never ends.
     #[inline]
     pub(super) fn ttl_ms(&self, ttl: Ttl) -> Result<Option<u64>> {
-        let ttl_ms = ttl.resolve(self.0.lifetimes.default_ttl)?;
-        Ok(ttl_ms.map(|ms| random::shortened(ms, self.0.lifetimes.jitter)))
+        self.0.lifetimes.ttls.draw(ttl)
     }
 
     #[inline]
@@ -187,7 +183,7 @@ impl LocalCache {
 
     /// How long it is remembered that there is no value. `None`: not at all.
     pub(super) fn negative_birth(&self, tags: Vec<TagMark>) -> Option<Birth> {
-        let ttl_ms = random::shortened(self.0.lifetimes.negative_ms, self.0.lifetimes.jitter);
+        let ttl_ms = self.0.lifetimes.ttls.shortened(self.0.lifetimes.negative_ms);
         let expires_at = self.expiry_in(Some(ttl_ms))?;
         let attributes = Attributes::new(expires_at, NEVER, tags);
         Some(Birth { expires_at, extra: Extra::Attributes { attributes, negative: true } })

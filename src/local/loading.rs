@@ -112,7 +112,7 @@ impl LocalCache {
     ) -> Result<Option<Value>> {
         check_key(key)?;
         tags::check(&options.tags)?;
-        options.ttl.resolve(self.0.lifetimes.default_ttl)?;
+        self.0.lifetimes.ttls.said(options.ttl)?;
         match self.look(key, true) {
             Look::Fresh { value, due: false } => return Ok(Some(value)),
             Look::Fresh { value, due: true } => {
@@ -142,7 +142,7 @@ impl LocalCache {
     ) -> Result<Option<Value>> {
         check_key(key)?;
         tags::check(&options.tags)?;
-        options.ttl.resolve(self.0.lifetimes.default_ttl)?;
+        self.0.lifetimes.ttls.said(options.ttl)?;
         match self.look(key, true) {
             Look::Fresh { value, due: true } if self.0.flights.is_loading(key) => {
                 return Ok(Some(value));

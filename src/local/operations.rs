@@ -21,7 +21,6 @@ use crate::ops::{
     BlockingCache, Event, Events, Found, GetOptions, Kind, Listener, Loader, Lock, OwnedLoader,
     Remaining, SetOptions, Swap, TTL_MAX_MS, Tier, Ttl,
 };
-use crate::random;
 use crate::stats::{CacheStats, Counter};
 use crate::value::{Extra, NEVER, Value, drop_many};
 
@@ -348,7 +347,7 @@ impl LocalCache {
         if ttl_ms.is_some_and(|ms| ms == 0 || ms > TTL_MAX_MS) {
             return false;
         }
-        let ttl_ms = ttl_ms.map(|ms| random::shortened(ms, self.0.lifetimes.jitter));
+        let ttl_ms = ttl_ms.map(|ms| self.0.lifetimes.ttls.shortened(ms));
         if !self.overwrite(inside, hash, key, value, ttl_ms) {
             return false;
         }
@@ -440,7 +439,7 @@ impl BlockingCache for LocalCache {
 
     fn set(&self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<()> {
         let inside = fork::enter();
-        if let Ok(ttl_ms) = ttl.resolve(self.0.lifetimes.default_ttl)
+        if let Ok(ttl_ms) = self.0.lifetimes.ttls.said(ttl)
             && self.set_in_place(&inside, key, value, ttl_ms)
         {
             return Ok(());

@@ -224,8 +224,7 @@ impl LocalCache {
         // The seed of the hashes is made under a lock.
         let _inside = fork::enter();
         let lifetimes = Lifetimes {
-            default_ttl: common.default_ttl,
-            jitter: common.ttl_jitter,
+            ttls: common.ttls(),
             stale_ms: common.stale_ttl.as_millis() as u64,
             refresh_ahead: common.refresh_ahead,
             negative_ms: common.negative_ttl.as_millis() as u64,

@@ -38,7 +38,7 @@ impl Keyspace {
 impl Line<'_> {
     /// A new TTL for `key`.
     pub(super) async fn expire(&self, key: &[u8], ttl: Ttl) -> Result<bool> {
-        self.expire_in(key, self.shared().ttl_ms(ttl)?).await
+        self.expire_in(key, self.shared().common.ttls().draw(ttl)?).await
     }
 
     /// As [`Self::expire`], in so many milliseconds.
@@ -273,7 +273,7 @@ impl Line<'_> {
     pub(super) async fn incr(&self, key: &[u8], delta: i64, ttl: Ttl) -> Result<i64> {
         check_key(key)?;
         self.keyspace().needs_plain_numbers()?;
-        let ttl_ms = self.shared().ttl_ms(ttl)?;
+        let ttl_ms = self.shared().common.ttls().draw(ttl)?;
         let outcome = self.count_up(key, delta, ttl_ms).await;
         self.counted(outcome, |_| Some(Counter::Sets))
     }

@@ -3,7 +3,6 @@
 use super::Shared;
 use crate::error::Result;
 use crate::ops::{Stale, Ttl};
-use crate::random;
 use crate::stats::Counter;
 
 /// How long one value is kept. The default is for ever.
@@ -40,16 +39,10 @@ impl Lifetime {
 }
 
 impl Shared {
-    /// The milliseconds of a TTL, shortened by a random share as `ttl_jitter` asks.
-    pub(super) fn ttl_ms(&self, ttl: Ttl) -> Result<Option<u64>> {
-        let ttl_ms = ttl.resolve(self.common.default_ttl)?;
-        Ok(ttl_ms.map(|ms| random::shortened(ms, self.common.ttl_jitter)))
-    }
-
     /// How long a value lives that is stored now.
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for a window that has no place.
     pub(super) fn lifetime(&self, ttl: Ttl, stale: Stale) -> Result<Lifetime> {
-        let ttl_ms = self.ttl_ms(ttl)?;
+        let ttl_ms = self.common.ttls().draw(ttl)?;
         let window = match stale {
             Stale::Default => self.common.stale_ttl,
             Stale::For(window) => window,

@@ -347,7 +347,7 @@ impl Line<'_> {
                 let common = &self.shared().common;
                 let due = match (common.refresh_ahead, found.remaining) {
                     (Some(share), Remaining::For(left)) => {
-                        let ttl = call.options.ttl.resolve(common.default_ttl).ok().flatten();
+                        let ttl = common.ttls().said(call.options.ttl).ok().flatten();
                         ttl.is_some_and(|ms| (left.as_millis() as f64) < ms as f64 * (1.0 - share))
                     }
                     _ => false,
@@ -501,7 +501,7 @@ impl Line<'_> {
         let shared = self.shared();
         let storing = async {
             let ttl = Ttl::After(shared.common.negative_ttl);
-            let lifetime = Lifetime::plain(shared.ttl_ms(ttl)?);
+            let lifetime = Lifetime::plain(shared.common.ttls().draw(ttl)?);
             let stored = if lifetime.is_over() {
                 Vec::new()
             } else {

@@ -125,6 +125,22 @@ fn attributes_stand_before_the_header_and_are_freed_with_it() {
 }
 
 #[test]
+fn a_plain_value_that_nobody_else_holds_is_replaced_where_it_fits() {
+    let mut value = Value::copy_from(b"first").unwrap();
+    assert!(value.try_replace(b"other"));
+    assert_eq!(&*value, b"other");
+    let held = value.clone();
+    assert!(!value.try_replace(b"third"));
+    drop(held);
+    assert!(!value.try_replace(&[b'x'; 500]));
+    assert!(value.try_replace(b"four"));
+    assert_eq!(&*value, b"four");
+    let mut tagged = Value::with_conditions(b"first", Some(5), Vec::new()).unwrap();
+    assert!(!tagged.try_replace(b"other"));
+    assert_eq!(&*tagged, b"first");
+}
+
+#[test]
 fn debug_hides_the_bytes() {
     let text = format!("{:?}", entry(b"key", b"secret"));
     assert_eq!(text, "Value(6 bytes)");

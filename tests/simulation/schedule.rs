@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use super::super::core::{Core, Parts, Ttls};
+use super::super::core::{Core, Parts};
 use super::super::protections::Protections;
 use super::super::queue::Look;
 use super::check::Kind;
 use super::universe::{Dice, Held, KEYS, Key, Mode, Sim, Task, Told, Universe, id_of};
 use crate::config::HybridOptions;
 use crate::local::LocalCache;
-use crate::ops::Ttl;
+use crate::ops::{Ttl, Ttls};
 use crate::stats::Counter;
 
 const PROCESSES: usize = 3;

@@ -123,7 +123,7 @@ impl RedisCache {
         let Turn(mut begun) = turn;
         let kept = begun.kept.take();
         let ttl = Ttl::After(self.shared.common.negative_ttl);
-        let lifetime = Lifetime::plain(self.shared.ttl_ms(ttl)?);
+        let lifetime = Lifetime::plain(self.shared.common.ttls().draw(ttl)?);
         let stored = if lifetime.is_over() {
             Vec::new()
         } else {
