@@ -11,21 +11,14 @@
 #include <string.h>
 #include <time.h>
 
-#include "lighter_cache.h"
+#define PROGRAM "redis"
+#include "measure.h"
 
 enum { VALUE = 100, OPS = 200, ROUNDS = 101 };
 
 static const double goal = 1.5;
 static lc_cache cache;
 static redisContext *hiredis;
-
-static void must(int fine, const char *what)
-{
-    if (!fine) {
-        fprintf(stderr, "redis: %s failed: %s\n", what, lc_last_error());
-        exit(1);
-    }
-}
 
 static void ours(void)
 {
@@ -53,12 +46,6 @@ static double round_of(void (*call)(void))
     return ((double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec)) / OPS;
 }
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 int main(void)
 {
     const char *server = getenv("LC_TEST_URL_SINGLE");
@@ -82,9 +69,9 @@ int main(void)
             ratios[round] = x / y;
         }
     }
-    qsort(ratios, ROUNDS, sizeof *ratios, ascending);
-    qsort(a, ROUNDS, sizeof *a, ascending);
-    qsort(b, ROUNDS, sizeof *b, ascending);
+    sort(ratios, ROUNDS);
+    sort(a, ROUNDS);
+    sort(b, ROUNDS);
     double ratio = ratios[ROUNDS / 2];
     if (getenv("BENCH_NS"))
         fprintf(stderr, "lc_get_into %.0f ns, redisGet %.0f ns\n", a[ROUNDS / 2], b[ROUNDS / 2]);

@@ -22,7 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "lighter_cache.h"
+#define PROGRAM "hybrid"
+#include "../measure.h"
 
 enum { VALUE = 100, KEYS = 10000, HELD = 1000, MAX = 1000000, WAITERS = 10000 };
 
@@ -30,31 +31,10 @@ static const char *server;
 static char value[VALUE];
 static double ours[MAX], theirs[MAX], ratios[MAX];
 
-static void must(int fine, const char *what)
-{
-    if (!fine) {
-        fprintf(stderr, "hybrid: %s failed: %s\n", what, lc_last_error());
-        exit(1);
-    }
-}
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
 static void nap(double seconds)
 {
     struct timespec time = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
     nanosleep(&time, NULL);
-}
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
 }
 
 static double at(double *sorted, int count, double share)
@@ -62,8 +42,6 @@ static double at(double *sorted, int count, double share)
     int place = (int)((double)count * share);
     return sorted[place < count ? place : count - 1];
 }
-
-static void sort(double *figures, int count) { qsort(figures, (size_t)count, sizeof *figures, ascending); }
 
 static lc_cache open_cache(const char *scheme, const char *options)
 {

@@ -19,7 +19,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "lighter_cache.h"
+#define PROGRAM "callers"
+#include "../measure.h"
 
 enum { BATCH = 100, MAX_CALLERS = 64, MAX_ROUNDS = 1001 };
 
@@ -47,21 +48,6 @@ struct caller {
     unsigned long done;
 };
 static struct caller all[MAX_CALLERS];
-
-static void must(int fine, const char *what)
-{
-    if (!fine) {
-        fprintf(stderr, "callers: %s failed: %s\n", what, lc_last_error());
-        exit(1);
-    }
-}
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
 
 static size_t key_of(struct caller *caller, char *key)
 {
@@ -201,12 +187,6 @@ static double throughput(void (*what)(struct caller *))
     return (double)done / took;
 }
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static redisContext *connect_to(const char *url)
 {
     char host[256];
@@ -286,9 +266,9 @@ int main(int argc, char **argv)
     pthread_barrier_wait(&barrier);
     for (int i = 0; i < callers; i++)
         pthread_join(threads[i], NULL);
-    qsort(ratios, (size_t)rounds, sizeof *ratios, ascending);
-    qsort(a, (size_t)rounds, sizeof *a, ascending);
-    qsort(b, (size_t)rounds, sizeof *b, ascending);
+    sort(ratios, rounds);
+    sort(a, rounds);
+    sort(b, rounds);
     printf("{\"op\": \"%s\", \"callers\": %d, \"value\": %zu, \"ratio\": %.4f, \"low\": %.4f, \"high\": %.4f, "
            "\"ours\": %.0f, \"theirs\": %.0f}\n",
            operation, callers, value_len, ratios[rounds / 2], ratios[rounds / 4], ratios[3 * rounds / 4], a[rounds / 2],

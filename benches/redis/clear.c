@@ -11,27 +11,13 @@
 #include <string.h>
 #include <time.h>
 
-#include "lighter_cache.h"
+#define PROGRAM "clear"
+#include "../measure.h"
 
 enum { BATCH = 1000 };
 
 static redisContext *hiredis;
 static long keys;
-
-static void must(int fine, const char *what)
-{
-    if (!fine) {
-        fprintf(stderr, "clear: %s failed: %s\n", what, lc_last_error());
-        exit(1);
-    }
-}
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
 
 static void fill(lc_cache cache)
 {
