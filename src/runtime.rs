@@ -136,6 +136,15 @@ pub(crate) async fn timeout_at<F: Future>(
     bounded.await.ok()
 }
 
+/// Waits for `future`, for at most `time`, by the timers of the caller's runtime, or as [`hosted`] by the library's.
+pub(crate) async fn within<F: Future>(time: Duration, future: F) -> Result<Option<F::Output>> {
+    let deadline = Instant::now() + time;
+    if let Ok(home) = Handle::try_current() {
+        return Ok(timeout_at(&home, deadline, future).await);
+    }
+    hosted(pin!(timeout_at(&handle()?, deadline, future)))?.await
+}
+
 /// A future of the library that the event loop of another language polls, on threads outside of any runtime:
 /// timers and sockets are those of the library's runtime, which is started if need be.
 ///

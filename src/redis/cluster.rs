@@ -39,6 +39,8 @@ use crate::error::{Error, ErrorKind, Result};
 const RETRIES: u32 = 8;
 /// Longest wait before that.
 const WAIT_MAX: Duration = Duration::from_millis(200);
+/// So many answers in a row have to name the same nodes.
+const AGREED: u32 = 3;
 /// Connections that are kept to nodes which take slots over, or are asked apart from their slots.
 const ASKED_MAX: usize = 64;
 
@@ -121,13 +123,20 @@ impl Cluster {
     /// Waits until the Cluster has nodes that it did not have a moment ago. The crate asks for them only when a
     /// request fails: it would never read a replica that came later, or came back.
     pub(super) async fn until_it_grows(&self) {
-        let mut known = None;
+        let (mut known, mut last, mut same) = (None::<HashSet<_>>, HashSet::new(), 0);
         loop {
             if let Some(nodes) = self.nodes().await {
-                if known.is_some_and(|before| !nodes.is_subset(&before)) {
-                    return;
+                same = if nodes == last { same + 1 } else { 1 };
+                last = nodes;
+                // The nodes do not learn of each other at once: what all of those that were asked say counts.
+                if same >= AGREED {
+                    if known.is_some_and(|before| !last.is_subset(&before)) {
+                        return;
+                    }
+                    known = Some(last.clone());
+                } else if known.is_none() {
+                    known = Some(last.clone());
                 }
-                known = Some(nodes);
             }
             tokio::time::sleep(REVIEWED).await;
         }

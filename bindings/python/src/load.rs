@@ -14,12 +14,16 @@
 //! meanwhile; so no thread is inside when the interpreter forks.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, ThreadId};
 
-use lighter_cache::{AnyCache, BlockingCache, Error, ErrorKind, Loaded, OwnedLoader, SetOptions};
+use lighter_cache::{
+    AnyCache, BlockingCache, Error, ErrorKind, Loaded, Loaders, OwnedLoader, SetOptions,
+};
 use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyBytes;
 
 use crate::buffer::Buffer;
@@ -36,6 +40,8 @@ pub(crate) struct Loads(Mutex<HashMap<Vec<u8>, Arc<Group>>>);
 struct Group {
     /// The exception of the last loader that failed.
     failure: Mutex<Option<PyErr>>,
+    /// How many of the calls are tasks of event loops.
+    tasks: AtomicUsize,
 }
 
 /// One call's membership in a group. Made and dropped attached.
@@ -43,6 +49,7 @@ pub(crate) struct Member {
     cache: Py<Cache>,
     key: Vec<u8>,
     group: Arc<Group>,
+    is_task: bool,
 }
 
 /// One call's loader.
@@ -71,8 +78,11 @@ pub(crate) fn get_or_set<'py>(
         return Ok(Some(found));
     }
     let core = slot::share(cache)?;
-    let around = around::here(py)?;
     let member = Member::new(cache, &key);
+    let around = match around::here(py)? {
+        None if member.might_wait_for_this_thread(py)? => Loaders::of_nothing(),
+        around => around.unwrap_or_default(),
+    };
     let load = Arc::new(Load {
         loader: loader.clone().unbind(),
         group: Arc::downgrade(&member.group),
@@ -84,7 +94,7 @@ pub(crate) fn get_or_set<'py>(
         Arc::new(move |_| load.run())
     };
     let result = wait::detached_result(py, || {
-        around.unwrap_or_default().around(|| core.get_or_load_owned(&key, options, owned))
+        around.around(|| core.get_or_load_owned(&key, options, owned))
     })?;
     let raised = locked(&load.raised).take();
     match (result, raised) {
@@ -117,7 +127,25 @@ fn at_once<'py>(cache: &Bound<'py, Cache>, key: &[u8]) -> PyResult<Option<Bound<
 impl Member {
     pub(crate) fn new(cache: &Bound<'_, Cache>, key: &[u8]) -> Self {
         let group = Arc::clone(locked(&cache.get().loads.0).entry(key.to_vec()).or_default());
-        Self { cache: cache.clone().unbind(), key: key.to_vec(), group }
+        Self { cache: cache.clone().unbind(), key: key.to_vec(), group, is_task: false }
+    }
+
+    /// The same for a task of an event loop.
+    pub(crate) fn of_task(cache: &Bound<'_, Cache>, key: &[u8]) -> Self {
+        let mut member = Self::new(cache, key);
+        member.group.tasks.fetch_add(1, Ordering::Relaxed);
+        member.is_task = true;
+        member
+    }
+
+    /// Whether a call that waits on this thread might wait for a task that needs this thread to get on.
+    fn might_wait_for_this_thread(&self, py: Python<'_>) -> PyResult<bool> {
+        if self.group.tasks.load(Ordering::Relaxed) == 0 {
+            return Ok(false);
+        }
+        static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let running = RUNNING.import(py, "asyncio", "_get_running_loop")?.call0()?;
+        Ok(!running.is_none())
     }
 
     /// The exception for an error of the core: a load by another call has its own as its cause.
@@ -140,6 +168,9 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
+        if self.is_task {
+            self.group.tasks.fetch_sub(1, Ordering::Relaxed);
+        }
         let mut groups = locked(&self.cache.get().loads.0);
         // The last call of the group takes it away; what it held is dropped outside of the lock.
         let last = Arc::strong_count(&self.group) <= 2;

@@ -293,12 +293,36 @@ def test_closed_loops_leave_no_descriptors(redis):
 
 def test_two_loops_in_turn_on_one_thread(redis):
     first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
-    for number in range(10):
+    descriptors = set()
+    for number in range(50):
         for loop in (first, second):
             loop.run_until_complete(redis.aio.set("k", b"%d" % number))
             assert loop.run_until_complete(redis.aio.get("k")) == b"%d" % number
+        descriptors.add(len(os.listdir("/proc/self/fd")))
+    assert max(descriptors) <= min(descriptors) + 1
     first.close()
     second.close()
+
+
+def test_an_exception_that_is_on_its_way_is_not_lost(redis):
+    class Wrong(Exception):
+        pass
+
+    def wrong():
+        raise Wrong
+
+    async def main():
+        with pytest.warns(RuntimeWarning, match="never awaited"), pytest.raises(TypeError):
+            await asyncio.gather(redis.aio.get("a"), redis.aio.get(3))
+        with pytest.warns(RuntimeWarning, match="never awaited"):
+            try:
+                await asyncio.wait_for(redis.aio.get("a"), wrong())
+            except Wrong:
+                pass
+            else:
+                pytest.fail("lost")
+
+    run(main())
 
 
 # --- waiting, cancelling, ending
@@ -570,6 +594,45 @@ def test_a_loader_may_use_the_cache_but_not_its_own_key(loads):
     run(main())
 
 
+def test_a_task_that_a_loader_has_begun_may_outlive_it(loads):
+    async def main():
+        go, done = asyncio.Event(), []
+
+        async def worker():
+            await go.wait()
+            await loads.aio.delete("k")
+            done.append(await loads.aio.get_or_set("k", lambda: soon(b"again")))
+
+        async def loader():
+            done.append(asyncio.create_task(worker()))
+            return b"v"
+
+        assert await loads.aio.get_or_set("k", loader) == b"v"
+        go.set()
+        await asyncio.wait_for(done[0], 20)
+        assert done[1] == b"again"
+
+    run(main())
+
+
+def test_a_call_that_waits_does_not_wait_for_a_task_of_its_own_thread(loads):
+    async def main():
+        begun, go = asyncio.Event(), asyncio.Event()
+
+        async def loader():
+            begun.set()
+            await go.wait()
+            return b"task"
+
+        task = asyncio.create_task(loads.aio.get_or_set("k", loader))
+        await begun.wait()
+        assert loads.get_or_set("k", lambda: b"call") == b"call"
+        go.set()
+        assert await task in (b"task", b"call")
+
+    run(main())
+
+
 def test_loaders_that_need_each_other_do_not_wait_in_a_circle(loads):
     async def main():
         both = asyncio.Barrier(2)
@@ -650,6 +713,32 @@ def test_a_lock_that_was_lost(loads):
             async with loads.aio.lock("other", lease=0.01):
                 await asyncio.sleep(0.05)
                 raise Oops
+
+    run(main())
+
+
+def test_a_shutdown_ends_the_wait_for_a_local_lock(local):
+    async def main():
+        held = local.aio.lock("job", lease=30)
+        assert await held.acquire()
+        waiting = asyncio.create_task(local.aio.lock("job", lease=30, wait=20).acquire())
+        await asyncio.sleep(0.02)
+        await asyncio.to_thread(lc._native.shutdown, 5.0)
+        with pytest.raises(lc.ClosedError):
+            await asyncio.wait_for(waiting, 10)
+
+    run(main())
+
+
+def test_a_lock_is_released_whoever_thinks_of_extending_it(loads):
+    async def main():
+        lock = loads.aio.lock("job", lease=30)
+        assert await lock.acquire()
+        extending = lock.extend()
+        assert await lock.release() is True
+        other = loads.aio.lock("job", lease=30)
+        assert await other.acquire() is True
+        assert await extending is False
 
     run(main())
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::task::{Wake, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -46,8 +46,7 @@ impl Locks {
                     Look::TooLong => return Ok(queued.leave()),
                     Look::Lost => break,
                     Look::Wait(time) => {
-                        let (home, next) = (runtime::home()?, Instant::now() + time);
-                        runtime::timeout_at(&home, next, alarm.0.notified()).await;
+                        runtime::within(time, alarm.0.notified()).await?;
                     }
                 }
             }

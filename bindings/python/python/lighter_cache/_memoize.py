@@ -298,8 +298,10 @@ class AsyncMemoized(Memoized[P, R]):
             await self._cache.aio.set(key, data, **options)
         except CacheError as error:
             self._not_kept(error)
-        if flight.void:
-            await self._cache.aio.delete(key)
+        finally:
+            # A store that was cancelled may have happened, too.
+            if flight.void:
+                await asyncio.shield(self._cache.aio.delete(key))
 
     async def _wait(self, flight: TaskFlight, table: Table[TaskFlight], key: bytes, leader: bool) -> Any:
         # The load is a task of its own: a caller that is cancelled takes nothing away from the others.

@@ -8,6 +8,7 @@
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -42,6 +43,8 @@ pub(super) struct Loader {
     stage: Stage,
     slot: Arc<Mutex<Option<PyErr>>>,
     member: Arc<Member>,
+    /// What goes on in its context is not inside of it any more.
+    over: Arc<AtomicBool>,
 }
 
 enum Stage {
@@ -87,7 +90,7 @@ impl Loader {
         let (slot, member) = (Arc::default(), Arc::new(member));
         let raised = Raised { slot: Arc::clone(&slot), member: member.clone() };
         let stage = Stage::Fresh { loader: loader.clone().unbind(), context: context.unbind() };
-        Ok((Self { stage, slot, member }, raised))
+        Ok((Self { stage, slot, member, over: Arc::default() }, raised))
     }
 
     fn begin(&mut self, py: Python<'_>) -> PyResult<Option<Loaded>> {
@@ -96,7 +99,7 @@ impl Loader {
             return Ok(None);
         };
         let run = context.bind(py).getattr(intern!(py, "run"))?;
-        around::mark(py, &run, Loaders::here())?;
+        around::mark(&run, Loaders::here(), self.over.clone())?;
         let made = run.call1((loader,))?;
         if !made.hasattr(intern!(py, "__await__"))? {
             return loaded(&made);
@@ -151,6 +154,7 @@ impl Future for Loader {
 
 impl Drop for Loader {
     fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
         if let Stage::Running { task, .. } = mem::replace(&mut self.stage, Stage::Over) {
             // Nobody waits for it any more.
             Python::try_attach(|py| {

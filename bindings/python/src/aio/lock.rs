@@ -102,12 +102,11 @@ impl AsyncLock {
 
     /// Gives the lock back; False where it was not held any more.
     fn release(slf: &Bound<'_, Self>) -> PyResult<Operation> {
-        let hold = slf.get().state().held.take();
-        slf.get().operation(
-            slf.py(),
-            "release",
-            async move { give_back(hold).await.map(Answer::Flag) },
-        )
+        let lock = slf.clone().unbind();
+        slf.get().operation(slf.py(), "release", async move {
+            let hold = lock.get().state().held.take();
+            give_back(hold).await.map(Answer::Flag)
+        })
     }
 
     /// Begins a new lease, by default as long as the first; False where the lock was lost.
@@ -115,8 +114,9 @@ impl AsyncLock {
     fn extend(slf: &Bound<'_, Self>, lease: Option<&Bound<'_, PyAny>>) -> PyResult<Operation> {
         let this = slf.get();
         let lease = lease.map_or(Ok(this.lease), |lease| finite(lease, "lease"))?;
-        let hold = this.state().held.clone();
+        let lock = slf.clone().unbind();
         this.operation(slf.py(), "extend", async move {
+            let hold = lock.get().state().held.clone();
             match hold.as_ref().and_then(|hold| hold.0.as_ref()) {
                 Some(held) => held.extend_async(lease).await.map(Answer::Flag),
                 None => Ok(Answer::Flag(false)),
@@ -138,8 +138,9 @@ impl AsyncLock {
     #[pyo3(signature = (*exception))]
     fn __aexit__(slf: &Bound<'_, Self>, exception: &Bound<'_, PyTuple>) -> PyResult<Operation> {
         let failing = exception.get_item(0).is_ok_and(|class| !class.is_none());
-        let hold = slf.get().state().held.take();
+        let lock = slf.clone().unbind();
         slf.get().operation(slf.py(), "release", async move {
+            let hold = lock.get().state().held.take();
             match give_back(hold).await {
                 // The block's own exception says more.
                 Ok(true) => Ok(Answer::Nothing),
@@ -187,7 +188,9 @@ impl AsyncLock {
         name: &'static str,
         future: impl Future<Output = Result<Answer>> + Send + 'static,
     ) -> PyResult<Operation> {
-        Operation::new(py, self.cache.get().is_local(), name, None, future)
+        // A wait for a Local lock needs the library's timers.
+        let local = self.cache.get().is_local() && self.wait.is_zero();
+        Operation::new(py, local, name, None, future)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -232,7 +232,7 @@ impl AsyncCalls {
         let options: SetOptions = choices::options(ttl.0, stale, tags);
         let cache = self.cache.bind(py);
         let (core, local) = (slot::share(cache)?, cache.get().is_local());
-        let (load, raised) = Loader::new(loader, Member::new(cache, &key))?;
+        let (load, raised) = Loader::new(loader, Member::of_task(cache, &key))?;
         let future = around::here(py)?.unwrap_or_default().wrap(async move {
             let value = core.get_or_load_bytes(&key, &options, Box::pin(load)).await?;
             Ok(Answer::Value(value, None))

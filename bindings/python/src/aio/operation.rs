@@ -58,10 +58,15 @@ impl Operation {
         let running = match self.leave_for(Stage::Over) {
             Stage::Fresh(work) => {
                 let (event_loop, wakeups) = wakeups::here(py)?;
-                let running = Running::new(work, wakeups);
+                let running = Running::new(work, &wakeups);
                 if !running.poll(py) {
-                    let waiter = event_loop.call_method0(intern!(py, "create_future"))?;
-                    running.wait_by(waiter.unbind());
+                    match event_loop.call_method0(intern!(py, "create_future")) {
+                        Ok(waiter) => running.wait_by(waiter.unbind()),
+                        Err(error) => {
+                            running.end();
+                            return Err(error);
+                        }
+                    }
                 }
                 running
             }
@@ -77,9 +82,12 @@ impl Operation {
             return Err(PyRuntimeError::new_err("this operation has ended"));
         };
         // What `Future.__await__` does: the task is to wait for it, not to complain.
-        waiter.setattr(intern!(py, "_asyncio_future_blocking"), true)?;
+        let marked = waiter.setattr(intern!(py, "_asyncio_future_blocking"), true);
         drop(self.leave_for(Stage::Running(running)));
-        Ok(waiter)
+        if marked.is_err() {
+            self.give_up();
+        }
+        marked.map(|()| waiter)
     }
 
     #[inline]
@@ -179,16 +187,26 @@ impl Operation {
 
 impl Drop for Operation {
     fn drop(&mut self) {
-        match mem::replace(
-            self.stage.get_mut().unwrap_or_else(PoisonError::into_inner),
-            Stage::Over,
-        ) {
-            Stage::Fresh(_) => {
-                Python::try_attach(|py| never_awaited(py, self.name));
-            }
-            Stage::Running(running) => running.end(),
-            Stage::Over => {}
+        let stage = self.stage.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let stage = mem::replace(stage, Stage::Over);
+        if matches!(stage, Stage::Over) {
+            return;
         }
+        Python::try_attach(|py| {
+            // It may be dropped while an exception is on its way, as an argument of a call that failed.
+            let pending = PyErr::take(py);
+            match stage {
+                Stage::Fresh(work) => {
+                    drop(work);
+                    never_awaited(py, self.name);
+                }
+                Stage::Running(running) => running.end(),
+                Stage::Over => {}
+            }
+            if let Some(pending) = pending {
+                pending.restore(py);
+            }
+        });
     }
 }
 

@@ -12,7 +12,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
 use lighter_cache::{ErrorKind, Result};
@@ -33,7 +33,8 @@ const TURNS: usize = 3;
 
 /// See the module.
 pub(super) struct Running {
-    wakeups: Arc<Wakeups>,
+    /// Nothing where its loop was closed: nobody will poll it any more.
+    wakeups: Weak<Wakeups>,
     state: AtomicU8,
     inner: Mutex<Inner>,
 }
@@ -48,21 +49,24 @@ struct Inner {
 }
 
 impl Running {
-    pub(super) fn new(work: Work, wakeups: Arc<Wakeups>) -> Arc<Self> {
+    pub(super) fn new(work: Work, wakeups: &Arc<Wakeups>) -> Arc<Self> {
         let inner = Inner { work: Some(work), outcome: None, waiter: None, ended: false };
+        let wakeups = Arc::downgrade(wakeups);
         Arc::new(Self { wakeups, state: AtomicU8::new(IDLE), inner: Mutex::new(inner) })
     }
 
     /// Lets it get on, and tells the waiting task where that was the end of it.
-    pub(super) fn get_on(self: &Arc<Self>, py: Python<'_>) {
+    pub(super) fn get_on(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         if !self.poll(py) {
-            return;
+            return Ok(());
         }
         let waiter = self.inner().waiter.take();
-        if let Some(waiter) = waiter {
-            // A future that was cancelled refuses: its task is about to end this operation.
-            let _ = waiter.bind(py).call_method1(intern!(py, "set_result"), (py.None(),));
+        let Some(waiter) = waiter.map(|waiter| waiter.into_bound(py)) else { return Ok(()) };
+        // One that was cancelled takes no result: its task is about to end this operation.
+        if waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
+            return Ok(());
         }
+        waiter.call_method1(intern!(py, "set_result"), (py.None(),)).map(drop)
     }
 
     /// Polls it; true where it has an outcome now.
@@ -71,7 +75,8 @@ impl Running {
         let waker = Waker::from(self.clone());
         let mut context = Context::from_waker(&waker);
         for _ in 0..TURNS {
-            self.state.store(POLLING, Ordering::Release);
+            // Not a store: the poll sees what the wake was for that found this one under way already.
+            self.state.swap(POLLING, Ordering::AcqRel);
             let polled = catch_unwind(AssertUnwindSafe(|| work.poll(&mut context)))
                 .unwrap_or_else(|_| Poll::Ready(Err(ErrorKind::Panic.into())));
             if let Poll::Ready(outcome) = polled {
@@ -86,8 +91,14 @@ impl Running {
         }
         self.put_back(work);
         self.state.store(QUEUED, Ordering::Release);
-        self.wakeups.push(self.clone());
+        self.clone().push();
         false
+    }
+
+    fn push(self: Arc<Self>) {
+        if let Some(wakeups) = self.wakeups.upgrade() {
+            wakeups.push(self);
+        }
     }
 
     fn put_back(&self, work: Work) {
@@ -136,14 +147,11 @@ impl Wake for Running {
     fn wake(self: Arc<Self>) {
         loop {
             match self.state.load(Ordering::Acquire) {
-                IDLE if self.cas(IDLE, QUEUED) => {
-                    let wakeups = self.wakeups.clone();
-                    wakeups.push(self);
-                    return;
-                }
+                IDLE if self.cas(IDLE, QUEUED) => return self.push(),
                 POLLING if self.cas(POLLING, WOKEN) => return,
-                IDLE | POLLING => {}
-                _ => return,
+                // Written all the same: the poll that comes sees what this wake is for.
+                state @ (WOKEN | QUEUED) if self.cas(state, state) => return,
+                _ => {}
             }
         }
     }

@@ -1,8 +1,8 @@
 //! How operations that go on elsewhere get their event loop to poll them.
 //!
 //! # Protocol
-//! A thread that runs event loops keeps the [`Wakeups`] of the last one. The loop watches an eventfd for
-//! them: whoever wakes an operation, on whatever thread and without the interpreter, puts it into the list,
+//! Each event loop has its [`Wakeups`], which the loop itself and a weak dictionary keep; a thread remembers those
+//! of the loop that it ran last. The loop watches an eventfd for them: whoever wakes an operation, on whatever thread and without the interpreter, puts it into the list,
 //! and the first to do so since the list was last taken rings. The loop then calls [`Drain`], which takes
 //! the whole list and lets each operation get on.
 //!
@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -75,17 +75,20 @@ struct Drain(Arc<Wakeups>);
 
 #[pymethods]
 impl Drain {
-    fn __call__(&self, py: Python<'_>) {
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        let mut outcome = Ok(());
         for running in self.0.take() {
-            running.get_on(py);
+            // An exception (of a signal's handler) keeps none of the others from getting on.
+            outcome = outcome.and(running.get_on(py));
         }
+        outcome
     }
 }
 
 /// The loop that this thread ran last.
 struct Known {
     event_loop: Py<PyWeakrefReference>,
-    wakeups: Arc<Wakeups>,
+    wakeups: Weak<Wakeups>,
 }
 
 thread_local! {
@@ -104,17 +107,30 @@ pub(super) fn here(py: Python<'_>) -> PyResult<(Bound<'_, PyAny>, Arc<Wakeups>)>
     let known = KNOWN.with_borrow(|known| {
         let known = known.as_ref()?;
         let same = known.event_loop.bind(py).upgrade().is_some_and(|its| its.is(&event_loop));
-        same.then(|| known.wakeups.clone())
+        if same { known.wakeups.upgrade() } else { None }
     });
     if let Some(wakeups) = known {
         return Ok((event_loop, wakeups));
     }
-    let wakeups = Arc::new(Wakeups::new()?);
-    let drain = Bound::new(py, Drain(wakeups.clone()))?;
-    // The loop keeps it until it is closed.
-    event_loop.call_method1("add_reader", (wakeups.event.as_raw_fd(), drain))?;
+    let wakeups = wakeups_of(&event_loop)?;
     let reference = PyWeakrefReference::new(&event_loop)?.unbind();
-    let known = Known { event_loop: reference, wakeups: wakeups.clone() };
+    let known = Known { event_loop: reference, wakeups: Arc::downgrade(&wakeups) };
     drop(KNOWN.replace(Some(known)));
     Ok((event_loop, wakeups))
+}
+
+/// The wakeups of a loop, made where it has none yet.
+fn wakeups_of(event_loop: &Bound<'_, PyAny>) -> PyResult<Arc<Wakeups>> {
+    static ALL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = event_loop.py();
+    let make = || py.import("weakref")?.getattr("WeakKeyDictionary")?.call0().map(Bound::unbind);
+    let all = ALL.get_or_try_init(py, make)?.bind(py);
+    if let Ok(drain) = all.call_method1("get", (event_loop,))?.cast::<Drain>() {
+        return Ok(drain.get().0.clone());
+    }
+    let wakeups = Arc::new(Wakeups::new()?);
+    let drain = Bound::new(py, Drain(wakeups.clone()))?;
+    event_loop.call_method1("add_reader", (wakeups.event.as_raw_fd(), &drain))?;
+    all.set_item(event_loop, drain)?;
+    Ok(wakeups)
 }
