@@ -32,6 +32,9 @@ client's process by `strace -c -f`: the difference between a long and a short ru
 Python's clients are timed with one connection in one thread, in turn within each round, in one process on the server's
 processor: figures are **time, ours over theirs: below 1 we are faster**.
 
+Memory is the resident set of a process: what each of many caches with one idle connection adds to it, and before and after very
+many calls (get, get into, set, a miss; alone, and on a shared connection).
+
 Clearing is timed with as many keys of others in the server, which stay. `delete_pattern in C` is what django-redis does (SCAN by
 tens, pipelined DEL), without Python's share; `django-redis` is the package itself.
 """
@@ -41,6 +44,10 @@ CALLS = (1_000, 6_000)
 ROUNDS = 11 if build.TRIAL else 151
 KEYS = 20_000 if build.TRIAL else 1_000_000
 CLEARED = 200_000
+CACHES = 200
+CALLS_MADE = 20_000 if build.TRIAL else 5_000_000
+IDLE_KIB, GROWN = 64, 1.02
+"""The most that an idle connection may take, and that the process may be after so many calls, before them 1."""
 
 
 def goal(row: dict) -> float | None:
@@ -179,9 +186,21 @@ def steps():
         yield callers("get", 1, 1 << 20, pinned, "TCP", "redis-rs")
     for count in (1, 8):
         yield Step(f"system calls of a GET, {count} callers", lambda count=count: system_calls(count))
+    yield Step("memory of connections and calls", lambda: started("single", True, "resident", CACHES, CALLS_MADE))
     yield Step("Python's clients", python_clients)
     yield Step(f"clearing {number(KEYS)} keys", lambda: started("single", False, "clear", KEYS))
     yield Step(f"django-redis clearing {number(KEYS)} keys", delete_pattern)
+
+
+def memory(row: dict) -> tuple[str, str, str, bool]:
+    """What was measured, what is good enough, the figure, and whether it is."""
+    if row["op"] == "idle connection":
+        what = f"an idle connection, of {number(row['connections'])}"
+        return what, f"≤ {IDLE_KIB} KiB", f"{row['kib']:.1f} KiB", row["kib"] <= IDLE_KIB
+    grown = row["after_kib"] / row["before_kib"]
+    what = f"{number(row['calls'])} calls by {row['callers']} callers"
+    figure = f"{row['before_kib'] / 1024:.1f} MiB, then {row['after_kib'] / 1024:.1f} MiB"
+    return what, f"≤ {GROWN} ×", figure, grown <= GROWN
 
 
 OPERATIONS = {
@@ -218,6 +237,10 @@ def tables(rows: list[dict]) -> str:
             ["system calls of a GET of 100 bytes", "`lc_get_into`", "hiredis"],
             [[f"{row['callers']} callers", f"{row['ours']:.2f}", f"{row['theirs']:.2f}"] for row in counted],
         )
+    kept = [memory(row) for row in rows if row.get("op") in ("idle connection", "resident")]
+    if kept:
+        cells = [[what, measured, wanted, mark(reached)] for what, wanted, measured, reached in kept]
+        text += table(["memory", "resident set", "goal", "reached"], cells)
     clients = [row for row in rows if "python" in row]
     if clients:
         text += ", ".join(f"{name} {version}" for name, version in clients[0]["versions"].items())
@@ -266,6 +289,9 @@ def goals(rows: list[dict]):
             where = f"{'pinned' if row['pinned'] else 'free'}, {row['transport']}"
             what = f"{OPERATIONS[row['op']]}, {size(row['value'])}, {row['callers']} callers, {where}"
             yield Goal(what, f"≥ {wanted}", f"{row['ratio']:.2f}", row["ratio"] >= wanted)
+        elif row.get("op") in ("idle connection", "resident"):
+            what, wanted, measured, reached = memory(row)
+            yield Goal(f"memory: {what}", wanted, measured, reached)
         elif row.get("op") in ("lc_clear", "lc_delete_prefix"):
             figure = f"{number(int(row['per_second']))} keys/s"
             yield Goal(f"`{row['op']}`", f"≥ {number(CLEARED)} keys/s", figure, row["per_second"] >= CLEARED)

@@ -116,7 +116,7 @@ def hiredis() -> Path:
             run(["sh", "-c", f"cd '{folder}' && {fetch}"])
         flags, library = [f"-I{folder}/usr/include"], str(next(folder.rglob("libhiredis.a")))
     crate("redis_rs")
-    for program in ("redis/callers", "redis/clear", "hybrid/hybrid"):
+    for program in ("redis/callers", "redis/clear", "redis/resident", "hybrid/hybrid"):
         linked = [f"-L{OUT}", "-llighter_cache", "-lredis_rs", library, "-lpthread", HERE]
         run([*C, *flags, f"benches/{program}.c", "-o", OUT / Path(program).name, *linked])
     return OUT / "liblighter_cache.so"
