@@ -129,12 +129,11 @@ impl Cluster {
                 same = if nodes == last { same + 1 } else { 1 };
                 last = nodes;
                 // The nodes do not learn of each other at once: what all of those that were asked say counts.
-                if same >= AGREED {
-                    if known.is_some_and(|before| !last.is_subset(&before)) {
-                        return;
-                    }
-                    known = Some(last.clone());
-                } else if known.is_none() {
+                let grown = known.as_ref().is_some_and(|before| !last.is_subset(before));
+                if same >= AGREED && grown {
+                    return;
+                }
+                if same >= AGREED || known.is_none() {
                     known = Some(last.clone());
                 }
             }

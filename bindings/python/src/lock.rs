@@ -23,11 +23,37 @@ use crate::{slot, ttl, wait};
 /// LockLostError at the end of the block where the lease had run out before.
 #[pyclass(frozen, weakref, module = "lighter_cache")]
 pub(crate) struct Lock {
-    cache: Py<Cache>,
-    name: Vec<u8>,
-    lease: Duration,
-    wait: Duration,
+    wish: Wish,
     state: Mutex<State>,
+}
+
+/// Which lock is wanted, and how.
+pub(crate) struct Wish {
+    pub(crate) cache: Py<Cache>,
+    pub(crate) name: Vec<u8>,
+    pub(crate) lease: Duration,
+    pub(crate) wait: Duration,
+}
+
+impl Wish {
+    pub(crate) fn of(
+        cache: &Bound<'_, Cache>,
+        name: &Bound<'_, PyAny>,
+        lease: &Bound<'_, PyAny>,
+        wait: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        Ok(Self {
+            cache: cache.clone().unbind(),
+            name: Key::of(name)?.to_vec(),
+            lease: finite(lease, "lease")?,
+            wait: wait.map_or(Ok(Duration::ZERO), |wait| finite(wait, "wait"))?,
+        })
+    }
+
+    /// The length of a new lease: what is given, or as long as the first.
+    pub(crate) fn lease_or(&self, lease: Option<&Bound<'_, PyAny>>) -> PyResult<Duration> {
+        lease.map_or(Ok(self.lease), |lease| finite(lease, "lease"))
+    }
 }
 
 #[derive(Default)]
@@ -43,18 +69,12 @@ pub(crate) fn of<'py>(
     lease: &Bound<'py, PyAny>,
     wait: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, Lock>> {
-    let lock = Lock {
-        cache: cache.clone().unbind(),
-        name: Key::of(name)?.to_vec(),
-        lease: finite(lease, "lease")?,
-        wait: wait.map_or(Ok(Duration::ZERO), |wait| finite(wait, "wait"))?,
-        state: Mutex::default(),
-    };
-    Bound::new(cache.py(), lock)
+    let wish = Wish::of(cache, name, lease, wait)?;
+    Bound::new(cache.py(), Lock { wish, state: Mutex::default() })
 }
 
 /// A length of time that ends.
-pub(crate) fn finite(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Duration> {
+fn finite(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Duration> {
     let forever = || named(object.py(), "InvalidError", format!("{what} must be finite"));
     ttl::duration(object)?.ok_or_else(forever)
 }
@@ -66,10 +86,11 @@ impl Lock {
     fn acquire(slf: &Bound<'_, Self>) -> PyResult<bool> {
         let (py, this) = (slf.py(), slf.get());
         if this.state().held.is_some() {
-            return Err(named(py, "LockError", "this object holds the lock already".into()));
+            return Err(held_already(py));
         }
-        let cache = slot::share(this.cache.bind(py))?;
-        let got = wait::detached(py, || cache.lock(&this.name, this.lease, this.wait))?;
+        let Wish { cache, name, lease, wait } = &this.wish;
+        let cache = slot::share(cache.bind(py))?;
+        let got = wait::detached(py, || cache.lock(name, *lease, *wait))?;
         let Some(held) = got else { return Ok(false) };
         let mut state = this.state();
         state.fence = Some(held.fence());
@@ -94,7 +115,7 @@ impl Lock {
     #[pyo3(signature = (lease=None))]
     fn extend(slf: &Bound<'_, Self>, lease: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
         let this = slf.get();
-        let lease = lease.map_or(Ok(this.lease), |lease| finite(lease, "lease"))?;
+        let lease = this.wish.lease_or(lease)?;
         let held = this.state().held.clone();
         let Some(held) = held else { return Ok(false) };
         // The last reference may be this one, and dropping it gives the lock back.
@@ -111,14 +132,14 @@ impl Lock {
     #[getter]
     fn fence(slf: &Bound<'_, Self>) -> PyResult<u64> {
         let fence = slf.get().state().fence;
-        fence.ok_or_else(|| named(slf.py(), "LockError", "the lock was never taken".into()))
+        fence.ok_or_else(|| never_taken(slf.py()))
     }
 
     fn __enter__<'a, 'py>(slf: &'a Bound<'py, Self>) -> PyResult<&'a Bound<'py, Self>> {
         if Self::acquire(slf)? {
             return Ok(slf);
         }
-        Err(named(slf.py(), "LockBusyError", "the lock is held by another".into()))
+        Err(busy(slf.py()))
     }
 
     #[pyo3(signature = (*exception))]
@@ -128,10 +149,7 @@ impl Lock {
             Ok(true) => Ok(()),
             // The block's own exception says more.
             _ if failing => Ok(()),
-            Ok(false) => {
-                let message = "the lease had run out before the end of the block";
-                Err(named(slf.py(), "LockLostError", message.into()))
-            }
+            Ok(false) => Err(lost(slf.py())),
             Err(error) => Err(error),
         }
     }
@@ -140,6 +158,23 @@ impl Lock {
         let held = if slf.get().state().held.is_some() { "held" } else { "not held" };
         Ok(format!("<{} {held}>", slf.get_type().fully_qualified_name()?))
     }
+}
+
+/// What locks of either sort raise.
+pub(crate) fn held_already(py: Python<'_>) -> PyErr {
+    named(py, "LockError", "this object holds the lock already".into())
+}
+
+pub(crate) fn never_taken(py: Python<'_>) -> PyErr {
+    named(py, "LockError", "the lock was never taken".into())
+}
+
+pub(crate) fn busy(py: Python<'_>) -> PyErr {
+    named(py, "LockBusyError", "the lock is held by another".into())
+}
+
+pub(crate) fn lost(py: Python<'_>) -> PyErr {
+    named(py, "LockLostError", "the lease had run out before the end of the block".into())
 }
 
 impl Lock {

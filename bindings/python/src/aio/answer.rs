@@ -5,8 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::lock::Attempt;
-use crate::errors::named;
-use crate::{found, ttl, view};
+use crate::{found, lock, ttl, view};
 
 /// Made where the core's future ends, and turned into Python where the operation is awaited.
 pub(super) enum Answer {
@@ -45,10 +44,7 @@ impl Answer {
             Self::Found(Some(found)) => found::to_python(py, &found),
             Self::Left(Some(left)) => Ok(ttl::seconds(left).into_pyobject(py)?.into_any()),
             Self::Attempt(attempt) => attempt.into_python(py),
-            Self::LockLost => {
-                let message = "the lease had run out before the end of the block";
-                Err(named(py, "LockLostError", message.into()))
-            }
+            Self::LockLost => Err(lock::lost(py)),
             Self::Values(keys, values) => {
                 let found = PyDict::new(py);
                 for (key, value) in keys.iter().zip(values) {

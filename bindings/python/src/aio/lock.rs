@@ -4,7 +4,6 @@
 //! or the task was cancelled when it was there already. Nothing here waits, also not where an object is collected.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use lighter_cache::{ByteCache, Lock as Held, Result};
 use pyo3::prelude::*;
@@ -13,9 +12,7 @@ use pyo3::types::PyTuple;
 use super::answer::Answer;
 use super::operation::Operation;
 use crate::cache::Cache;
-use crate::errors::named;
-use crate::key::Key;
-use crate::lock::finite;
+use crate::lock::{self, Wish};
 use crate::slot;
 
 /// A lock by name, for asyncio; made by AsyncCache.lock. Otherwise as Lock.
@@ -24,10 +21,7 @@ use crate::slot;
 /// end of the block where the lease had run out before.
 #[pyclass(frozen, weakref, module = "lighter_cache")]
 pub(crate) struct AsyncLock {
-    cache: Py<Cache>,
-    name: Vec<u8>,
-    lease: Duration,
-    wait: Duration,
+    wish: Wish,
     state: Mutex<State>,
 }
 
@@ -69,7 +63,7 @@ impl Attempt {
         }
         match (self.entering, taken) {
             (true, true) => Ok(lock.clone().into_any()),
-            (true, false) => Err(named(py, "LockBusyError", "the lock is held by another".into())),
+            (true, false) => Err(lock::busy(py)),
             (false, taken) => Ok(taken.into_pyobject(py)?.to_owned().into_any()),
         }
     }
@@ -82,14 +76,8 @@ pub(super) fn of<'py>(
     lease: &Bound<'py, PyAny>,
     wait: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, AsyncLock>> {
-    let lock = AsyncLock {
-        cache: cache.clone().unbind(),
-        name: Key::of(name)?.to_vec(),
-        lease: finite(lease, "lease")?,
-        wait: wait.map_or(Ok(Duration::ZERO), |wait| finite(wait, "wait"))?,
-        state: Mutex::default(),
-    };
-    Bound::new(cache.py(), lock)
+    let wish = Wish::of(cache, name, lease, wait)?;
+    Bound::new(cache.py(), AsyncLock { wish, state: Mutex::default() })
 }
 
 #[pymethods]
@@ -113,7 +101,7 @@ impl AsyncLock {
     #[pyo3(signature = (lease=None))]
     fn extend(slf: &Bound<'_, Self>, lease: Option<&Bound<'_, PyAny>>) -> PyResult<Operation> {
         let this = slf.get();
-        let lease = lease.map_or(Ok(this.lease), |lease| finite(lease, "lease"))?;
+        let lease = this.wish.lease_or(lease)?;
         let lock = slf.clone().unbind();
         this.operation(slf.py(), "extend", async move {
             let hold = lock.get().state().held.clone();
@@ -128,7 +116,7 @@ impl AsyncLock {
     #[getter]
     fn fence(slf: &Bound<'_, Self>) -> PyResult<u64> {
         let fence = slf.get().state().fence;
-        fence.ok_or_else(|| named(slf.py(), "LockError", "the lock was never taken".into()))
+        fence.ok_or_else(|| lock::never_taken(slf.py()))
     }
 
     fn __aenter__(slf: &Bound<'_, Self>) -> PyResult<Operation> {
@@ -158,17 +146,18 @@ impl AsyncLock {
 }
 
 /// Takes the lock, and tells of it in the one way or the other.
-fn attempt(lock: &Bound<'_, AsyncLock>, entering: bool) -> PyResult<Operation> {
-    let this = lock.get();
+fn attempt(slf: &Bound<'_, AsyncLock>, entering: bool) -> PyResult<Operation> {
+    let this = slf.get();
     if this.state().held.is_some() {
-        return Err(named(lock.py(), "LockError", "this object holds the lock already".into()));
+        return Err(lock::held_already(slf.py()));
     }
-    let (name, lease, wait) = (this.name.clone(), this.lease, this.wait);
-    let lock_object = lock.clone().unbind();
-    let cache = slot::share(this.cache.bind(lock.py()))?;
-    this.operation(lock.py(), "acquire", async move {
+    let Wish { cache, name, lease, wait } = &this.wish;
+    let (name, lease, wait) = (name.clone(), *lease, *wait);
+    let lock = slf.clone().unbind();
+    let cache = slot::share(cache.bind(slf.py()))?;
+    this.operation(slf.py(), "acquire", async move {
         let hold = cache.lock_bytes(&name, lease, wait).await?.map(|held| Hold(Some(held)));
-        Ok(Answer::Attempt(Attempt { lock: lock_object, hold, entering }))
+        Ok(Answer::Attempt(Attempt { lock, hold, entering }))
     })
 }
 
@@ -189,7 +178,7 @@ impl AsyncLock {
         future: impl Future<Output = Result<Answer>> + Send + 'static,
     ) -> PyResult<Operation> {
         // A wait for a Local lock needs the library's timers.
-        let local = self.cache.get().is_local() && self.wait.is_zero();
+        let local = self.wish.cache.get().is_local() && self.wish.wait.is_zero();
         Operation::new(py, local, name, None, future)
     }
 
